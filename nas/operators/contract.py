@@ -1,0 +1,157 @@
+"""What every operator (kind of token mixing) is: typed knobs, a mixer that owns its private parameters, and its cost."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from nas.elastic import Projections
+from nas.errors import ArchError
+from nas.shapes import Domain
+
+ANYWHERE: frozenset[Domain] = frozenset(("image", "sequence", "causal"))
+QKVO = frozenset("qkvo")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """Base of an operator's knobs: fields are the elastic sizes, `__post_init__` holds the legality rules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadKnobs(Knobs):
+    """Knobs of an operator on shared q, k, v heads: equal counts are MHA, one kv head MQA, between GQA."""
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+
+    def __post_init__(self) -> None:
+        if self.num_heads % self.num_kv_heads:
+            raise ArchError(
+                f"num_kv_heads must divide num_heads, got {self.num_kv_heads} and {self.num_heads}: change one"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where a mixer sits: width, tokens, the grid they form (or None), the domain, and the block's index in the net."""
+
+    embed_dim: int
+    tokens: int
+    domain: Domain
+    grid: tuple[int, int] | None = None
+    index: int = 0
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token may only see itself and earlier ones."""
+        return self.domain == "causal"
+
+    @property
+    def allowed_pairs(self) -> int:
+        """(query, key) pairs that full attention visits."""
+        return self.tokens * (self.tokens + 1) // 2 if self.is_causal else self.tokens**2
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What travels with one forward pass: the site, what earlier blocks published for later ones, and training penalties.
+
+    `published` and `penalties` are made anew by each forward pass of the network; nothing outlives the pass.
+    """
+
+    site: Site
+    published: dict[str, Tensor] = field(default_factory=dict)
+    penalties: list[Tensor] = field(default_factory=list)
+    """Scalar losses of operators that have one, such as load balance, added to the training loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Closed-form cost of one sample; flops count matrix products, convolutions and attention, multiply-add = 2.
+
+    `kv_cache_bytes` is what decoding must keep at the site's length in float32; `pairs` are visited (query, key) pairs of
+    one head, averaged over heads.
+    """
+
+    params: int = 0
+    flops: int = 0
+    kv_cache_bytes: int = 0
+    pairs: float = 0.0
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            params=self.params + other.params,
+            flops=self.flops + other.flops,
+            kv_cache_bytes=self.kv_cache_bytes + other.kv_cache_bytes,
+            pairs=self.pairs + other.pairs,
+        )
+
+
+K = TypeVar("K", bound=Knobs)
+
+
+class Operator(nn.Module, Generic[K]):
+    """A token mixer. The block owns the shared projections and hands them over; nothing here says which arch is active.
+
+    Built from all the knob values its block may take (`choices`), so that private parameters have the largest size and
+    every subnet is a leading corner of them.
+    """
+
+    knobs_type: ClassVar[type[Knobs]]
+    domains: ClassVar[frozenset[Domain]] = ANYWHERE
+    projections: ClassVar[frozenset[str]] = QKVO
+    publishes: ClassVar[frozenset[str]] = frozenset()
+    consumes: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, choices: Sequence[K], site: Site) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, x: Tensor, projections: Projections, knobs: K, context: Context) -> Tensor:
+        """`[B, T, C] -> [B, T, C]` by the fast path."""
+
+    @abstractmethod
+    def reference(self, x: Tensor, projections: Projections, knobs: K, context: Context) -> Tensor:
+        """The same by the slow, obvious way."""
+
+    @classmethod
+    @abstractmethod
+    def cost(cls, knobs: K, site: Site) -> Cost:
+        """Cost of the whole mixer with the projections that it uses."""
+
+    @classmethod
+    @abstractmethod
+    def rank(cls, knobs: K, site: Site) -> int:
+        """Width of the narrowest linear bottleneck that the token mixing goes through."""
+
+    @classmethod
+    def check(cls, knobs: K, site: Site) -> None:
+        """Raises `ArchError` where the knobs do not fit the site; by default everything fits."""
+
+    @classmethod
+    def sparsity(cls, knobs: K, site: Site) -> float:
+        """Share of the allowed (query, key) pairs that are not visited, from the pattern itself."""
+        return 1.0 - cls.cost(knobs, site).pairs / site.allowed_pairs
+
+    def step(
+        self, x: Tensor, projections: Projections, knobs: K, context: Context, state: Any = None
+    ) -> tuple[Tensor, Any]:
+        """One decoded token `[B, 1, C]` and the new state; by default the state is the inputs so far.
+
+        Right for every causal operator; those with a real cache override it.
+        """
+        seen = x if state is None else torch.cat((state, x), dim=1)
+        return self(seen, projections, knobs, context)[:, -1:], seen
+
+
+def projection_cost(knobs: HeadKnobs, site: Site, parts: frozenset[str] = QKVO) -> Cost:
+    """Parameters and flops of the shared projections `parts` at these heads."""
+    heads = sum(knobs.num_heads for part in "qo" if part in parts)
+    heads += sum(knobs.num_kv_heads for part in "kv" if part in parts)
+    params = heads * knobs.head_dim * site.embed_dim
+    return Cost(params=params, flops=2 * params * site.tokens)

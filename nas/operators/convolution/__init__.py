@@ -1,0 +1,1 @@
+"""Mixing by convolution, and no mixing."""

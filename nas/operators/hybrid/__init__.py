@@ -1,0 +1,1 @@
+"""Two kinds of mixing in one layer."""

@@ -1,0 +1,1 @@
+"""Attention whose cost is linear in the tokens."""

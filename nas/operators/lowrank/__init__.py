@@ -1,0 +1,1 @@
+"""Softmax attention through a low-rank bottleneck."""

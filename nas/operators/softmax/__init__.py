@@ -1,0 +1,1 @@
+"""Softmax attention over all tokens, and routing over its heads."""

@@ -1,0 +1,1 @@
+"""Softmax attention under a visibility rule."""

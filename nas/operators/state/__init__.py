@@ -1,0 +1,1 @@
+"""Mixing through a small set of states."""
