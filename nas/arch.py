@@ -1,8 +1,8 @@
 """One point of a search space as a frozen value: what a network is, without weights and without torch.
 
-`Arch` -> `StageArch` -> `BlockArch` -> (`OperatorArch`, `FfnArch`, gate). What does not exist cannot be written: depth is
-`len(blocks)`, an operator without heads has no head count, and a trailing switched-off block is simply absent. So equal
-networks are equal values with one digest.
+`Arch` -> `StageArch` -> `BlockArch` -> (`OperatorArch`, `FfnArch`, gate). What does not exist cannot be written: depth
+is `len(blocks)`, an operator without heads has no head count, and a trailing switched-off block is simply absent. So
+equal networks are equal values with one digest.
 """
 
 import hashlib

@@ -45,7 +45,7 @@ class ElasticNorm(nn.Module):
 class Projections(nn.Module):
     """The q, k, v and output maps of a block, shared by all operators that ask for them.
 
-    Heads are leading heads of a fixed order and `head_dim` a leading slice, so any (heads, kv heads, head_dim) is a corner.
+    Heads are leading heads of a fixed order and `head_dim` a leading slice: any (heads, kv heads, head_dim) is a corner.
     """
 
     def __init__(

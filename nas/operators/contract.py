@@ -1,4 +1,4 @@
-"""What every operator (kind of token mixing) is: typed knobs, a mixer that owns its private parameters, and its cost."""
+"""What every operator (kind of token mixing) is: typed knobs, a mixer with its private parameters, and its cost."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What travels with one forward pass: the site, what earlier blocks published for later ones, and training penalties.
+    """What travels with one forward pass: the site, what earlier blocks published, and training penalties.
 
     `published` and `penalties` are made anew by each forward pass of the network; nothing outlives the pass.
     """
@@ -74,8 +74,8 @@ class Context:
 class Cost:
     """Closed-form cost of one sample; flops count matrix products, convolutions and attention, multiply-add = 2.
 
-    `kv_cache_bytes` is what decoding must keep at the site's length in float32; `pairs` are visited (query, key) pairs of
-    one head, averaged over heads.
+    `kv_cache_bytes` is what decoding must keep at the site's length in float32; `pairs` are visited (query, key) pairs
+    of one head, averaged over heads.
     """
 
     params: int = 0
@@ -155,3 +155,12 @@ def projection_cost(knobs: HeadKnobs, site: Site, parts: frozenset[str] = QKVO) 
     heads += sum(knobs.num_kv_heads for part in "kv" if part in parts)
     params = heads * knobs.head_dim * site.embed_dim
     return Cost(params=params, flops=2 * params * site.tokens)
+
+
+def qkv(x: Tensor, projections: Projections, knobs: HeadKnobs) -> tuple[Tensor, Tensor, Tensor]:
+    """q `[B, Hq, T, D]`, k and v `[B, Hkv, T, D]` of the shared projections."""
+    return (
+        projections.query(x, knobs.num_heads, knobs.head_dim),
+        projections.key(x, knobs.num_kv_heads, knobs.head_dim),
+        projections.value(x, knobs.num_kv_heads, knobs.head_dim),
+    )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas.elastic import Projections
 from nas.kernels import attention
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost
+from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 
 
 class Mixer(Operator[HeadKnobs]):
@@ -19,13 +19,13 @@ class Mixer(Operator[HeadKnobs]):
 
     def forward(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """SDPA."""
-        q, k, v = _qkv(x, projections, knobs)
+        q, k, v = qkv(x, projections, knobs)
         y = attention.dense(q, k, v, is_causal=context.site.is_causal)
         return projections.output(y, x.shape[-1])
 
     def reference(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """Explicit softmax."""
-        q, k, v = _qkv(x, projections, knobs)
+        q, k, v = qkv(x, projections, knobs)
         mask = x.new_ones(x.shape[1], x.shape[1]).tril().bool() if context.site.is_causal else None
         return projections.output(attention.reference(q, k, v, mask), x.shape[-1])
 
@@ -43,11 +43,3 @@ class Mixer(Operator[HeadKnobs]):
     def rank(cls, knobs: HeadKnobs, site: Site) -> int:
         """The head width."""
         return knobs.head_dim
-
-
-def _qkv(x: Tensor, projections: Projections, knobs: HeadKnobs) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        projections.query(x, knobs.num_heads, knobs.head_dim),
-        projections.key(x, knobs.num_kv_heads, knobs.head_dim),
-        projections.value(x, knobs.num_kv_heads, knobs.head_dim),
-    )
