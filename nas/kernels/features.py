@@ -1,0 +1,66 @@
+"""Feature maps of linear attention: phi(q) . phi(k) stands in for exp(q . k)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.errors import ConfigError
+
+FEATURE_MAPS = ("elu_plus_one", "relu", "taylor2", "hedgehog")
+
+
+def elu_plus_one(x: Tensor) -> Tensor:
+    """elu(x) + 1, positive. Source: Transformers are RNNs, 2020."""
+    return F.elu(x) + 1.0
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0) and a trace that keeps sums of features positive."""
+    return F.relu(x) + 1e-6
+
+
+def taylor2(x: Tensor) -> Tensor:
+    """[1, x / r^(1/4), vec(x x^T) / sqrt(2 r)] of `[..., r]`, so that phi(q) . phi(k) = 1 + s + s^2 / 2 >= 1/2.
+
+    s is q . k / sqrt(r). Source: Simple linear attention language models balance the recall-throughput tradeoff
+    (Based), 2024.
+    """
+    rank = x.shape[-1]
+    squares = (x.unsqueeze(-1) * x.unsqueeze(-2)).flatten(-2) / math.sqrt(2.0 * rank)
+    return torch.cat([torch.ones_like(x[..., :1]), x / rank**0.25, squares], dim=-1)
+
+
+class Hedgehog(nn.Module):
+    """[softmax(x W), softmax(-x W)] with a learned W per head: positive, and every row sums to 2.
+
+    Fewer heads or a narrower head use the leading corner of W. Source: The Hedgehog and the Porcupine, 2024.
+    """
+
+    def __init__(self, max_heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(head_dim).repeat(max_heads, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features `[B, H, T, 2 D]` of x `[B, H, T, D]`."""
+        num_heads, head_dim = x.shape[1], x.shape[3]
+        projected = x @ self.weight[:num_heads, :head_dim, :head_dim]
+        return torch.cat([projected.softmax(-1), (-projected).softmax(-1)], dim=-1)
+
+
+def feature_dim(name: str, head_dim: int) -> int:
+    """Width of the named feature map's output for a head of `head_dim`.
+
+    Raises:
+        ConfigError: For an unknown name.
+    """
+    widths = {
+        "elu_plus_one": head_dim,
+        "relu": head_dim,
+        "taylor2": 1 + head_dim + head_dim**2,
+        "hedgehog": 2 * head_dim,
+    }
+    if name not in widths:
+        raise ConfigError(f"feature_map must be one of {', '.join(FEATURE_MAPS)}, got {name!r}.")
+    return widths[name]
