@@ -25,7 +25,7 @@ class Elastic(nn.Module):
         corner = self.weight[tuple(slice(size) for size in (*outputs, *inputs))]
         weight = corner.flatten(len(outputs)).flatten(0, -2)
         bias = None if self.bias is None else self.bias[tuple(map(slice, outputs))].flatten()
-        return F.linear(x.flatten(-self._axes), weight, bias).unflatten(-1, outputs)
+        return F.linear(x.flatten(-self._axes), weight, bias).reshape(*x.shape[: -self._axes], *outputs)
 
 
 class ElasticNorm(nn.Module):
@@ -45,7 +45,7 @@ class ElasticNorm(nn.Module):
 class Projections(nn.Module):
     """The q, k, v and output maps of a block, shared by all operators that ask for them.
 
-    Heads are leading heads of a fixed order and `head_dim` a leading slice: any (heads, kv heads, head_dim) is a corner.
+    Heads are leading heads of a fixed order and `head_dim` a leading slice, so any sizes are a corner.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from nas.arch import OperatorArch
 from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.shapes import Domain
@@ -38,7 +39,7 @@ class HeadKnobs(Knobs):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Where a mixer sits: width, tokens, the grid they form (or None), the domain, and the block's index in the net."""
+    """Where a mixer sits: width, tokens, the grid they form (or None), the domain, the block's index in its stage."""
 
     embed_dim: int
     tokens: int
@@ -105,8 +106,6 @@ class Operator(nn.Module, Generic[K]):
     knobs_type: ClassVar[type[Knobs]]
     domains: ClassVar[frozenset[Domain]] = ANYWHERE
     projections: ClassVar[frozenset[str]] = QKVO
-    publishes: ClassVar[frozenset[str]] = frozenset()
-    consumes: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, choices: Sequence[K], site: Site) -> None:
         super().__init__()
@@ -132,6 +131,11 @@ class Operator(nn.Module, Generic[K]):
     @classmethod
     def check(cls, knobs: K, site: Site) -> None:
         """Raises `ArchError` where the knobs do not fit the site; by default everything fits."""
+
+    @classmethod
+    def can_follow(cls, knobs: K, earlier: Sequence[OperatorArch]) -> bool:
+        """Whether the operator works after these of its stage: the rule of those that reuse published tensors."""
+        return True
 
     @classmethod
     def sparsity(cls, knobs: K, site: Site) -> float:

@@ -1,0 +1,150 @@
+"""From a space file's content to a `SearchSpace`, or an error that names the choice that breaks a rule."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Any
+
+from nas import gates, operators
+from nas.arch import NONE, FfnArch, Knob, OperatorArch
+from nas.config import config, load
+from nas.errors import ArchError
+from nas.shapes import Domain
+from nas.space.space import BlockSpace, Frame, SearchSpace, StageSpace, Stem
+
+HEADS = ("num_heads", "num_kv_heads", "head_dim")
+FFNS = ("mlp", "swiglu", NONE)
+
+
+@config
+class StemConfig:
+    """See `Stem`."""
+
+    patch: int = 0
+    conv: int = 0
+
+
+@config
+class BlockConfig:
+    """Choices of one block; head choices hold for every operator that has heads."""
+
+    operators: dict[str, dict[str, tuple[Knob, ...]]]
+    num_heads: tuple[int, ...] = (1,)
+    num_kv_heads: tuple[int, ...] = (1,)
+    head_dim: tuple[int, ...] = (16,)
+    ffn: dict[str, tuple[float, ...]]
+    gate: tuple[str, ...] = (NONE,)
+
+
+@config
+class StageConfig:
+    """Choices of one stage; `blocks` overrides parts of `block` at single positions, counted from 0."""
+
+    embed_dim: tuple[int, ...]
+    depth: tuple[int, ...]
+    block: dict[str, Any]
+    reduction: int = 1
+    blocks: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+@config
+class SpaceConfig:
+    """A space file."""
+
+    name: str
+    domain: Domain
+    stem: StemConfig
+    stages: tuple[StageConfig, ...]
+
+
+def load_space(values: Mapping[str, Any]) -> SearchSpace:
+    """The space that the mapping describes; every operator, knob and combination in it is checked."""
+    spec = load(SpaceConfig, values)
+    frame = Frame(
+        spec.name, spec.domain, Stem(spec.stem.patch, spec.stem.conv), tuple(stage.reduction for stage in spec.stages)
+    )
+    if not spec.stages:
+        raise ArchError(f"space {spec.name!r} needs at least one stage")
+    return SearchSpace(frame, tuple(_stage(stage, frame) for stage in spec.stages))
+
+
+def _stage(stage: StageConfig, frame: Frame) -> StageSpace:
+    depths, widths = _ascending("depth", stage.depth), _ascending("embed_dim", stage.embed_dim)
+    if wrong := [index for index in stage.blocks if not 0 <= index < depths[-1]]:
+        raise ArchError(f"'blocks' overrides positions 0 to {depths[-1] - 1} of the stage, got {wrong}")
+    blocks = [load(BlockConfig, {**stage.block, **stage.blocks.get(i, {})}) for i in range(depths[-1])]
+    return StageSpace(widths, depths, tuple(_block(block, frame.domain) for block in blocks))
+
+
+def _ascending(name: str, values: tuple[int, ...]) -> tuple[int, ...]:
+    if not values or min(values) < 1:
+        raise ArchError(f"{name} needs at least one choice and only positive ones, got {values}")
+    return tuple(sorted(set(values)))
+
+
+def _block(block: BlockConfig, domain: Domain) -> BlockSpace:
+    combinations = [op for name in block.operators for op in _combinations(name, block, domain)]
+    for gate in block.gate:
+        if gate != NONE and domain not in gates.get(gate).domains:
+            raise ArchError(
+                f"gate {gate!r} is not legal in domain {domain!r}, only in {sorted(gates.get(gate).domains)}"
+            )
+    if not combinations or not block.ffn or not block.gate:
+        raise ArchError("a block needs at least one operator, one FFN and one gate; write 'none' for an absent one")
+    return BlockSpace(tuple(combinations), tuple(_ffns(block.ffn)), tuple(dict.fromkeys(block.gate)))
+
+
+def _ffns(choices: dict[str, tuple[float, ...]]) -> list[FfnArch]:
+    if unknown := sorted(set(choices) - set(FFNS)):
+        raise ArchError(f"an FFN kind must be one of {', '.join(FFNS)}; got {unknown}")
+    return [
+        FfnArch(kind, ratio)
+        for kind, ratios in choices.items()
+        for ratio in ((0.0,) if kind == NONE else sorted(set(ratios), reverse=True))
+    ]
+
+
+def _combinations(name: str, block: BlockConfig, domain: Domain) -> list[OperatorArch]:
+    operator = operators.get(name)
+    if domain not in operator.domains:
+        raise ArchError(f"operator {name!r} is not legal in domain {domain!r}, only in {sorted(operator.domains)}")
+    choices = _choices(name, block)
+    made = [OperatorArch.of(name, **dict(zip(choices, values, strict=True))) for values in _descending(choices)]
+    legal = [op for op in made if _is_legal(op)]
+    for knob, values in choices.items():
+        if dead := [value for value in values if not any(op[knob] == value for op in legal)]:
+            raise ArchError(
+                f"operator {name!r}: no legal combination has {knob} = {dead}; remove it or widen the others"
+            )
+    return legal
+
+
+def _choices(name: str, block: BlockConfig) -> dict[str, tuple[Knob, ...]]:
+    own, known = block.operators[name], operators.knob_names(name)
+    if unknown := sorted(set(own) - set(known)):
+        raise ArchError(f"operator {name!r} has the knobs ({', '.join(known)}); got unknown {', '.join(unknown)}")
+    common: dict[str, tuple[Knob, ...]] = {knob: getattr(block, knob) for knob in HEADS if knob in known}
+    choices = {**common, **own}
+    if missing := [knob for knob in known if not choices.get(knob)]:
+        raise ArchError(f"operator {name!r} needs choices for {', '.join(missing)}: write {missing[0]}: [value, …]")
+    return {knob: choices[knob] for knob in known}
+
+
+def _descending(choices: Mapping[str, Sequence[Knob]]) -> list[tuple[Knob, ...]]:
+    ordered = [_largest_first(values) for values in choices.values()]
+    ranks = itertools.product(*(range(len(values)) for values in ordered))
+    by_size = sorted(ranks, key=lambda rank: sum(r / max(1, len(v) - 1) for r, v in zip(rank, ordered, strict=True)))
+    return [tuple(values[r] for values, r in zip(ordered, rank, strict=True)) for rank in by_size]
+
+
+def _largest_first(values: Sequence[Knob]) -> list[Knob]:
+    unique = list(dict.fromkeys(values))
+    return unique if any(isinstance(v, str) for v in unique) else sorted(unique, reverse=True)
+
+
+def _is_legal(operator: OperatorArch) -> bool:
+    try:
+        operators.parse(operator)
+    except ArchError:
+        return False
+    return True

@@ -1,0 +1,103 @@
+"""One elastic block: shared projections, the mixers that may use them, gate and FFN, each on a residual branch."""
+
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from nas import gates, operators
+from nas.arch import NONE, BlockArch, OperatorArch
+from nas.elastic import ElasticNorm, Projections
+from nas.gates.contract import Gate
+from nas.operators.contract import Context, Cost, Operator, Site
+from nas.space.space import BlockSpace
+from nas.supernet.ffn import Ffn, ffn_cost
+
+Share = Literal["all", "family", "none"]
+
+
+class Block(nn.Module):
+    """`[B, T, C] -> [B, T, C]`: x + s_op * gate(mixer(norm x)), then x + s * ffn(norm x).
+
+    q, k, v and o are shared by `all` operators, by those of a `family`, or by `none`; layer-scales are per operator
+    ("NASViT", 2022).
+    """
+
+    def __init__(self, space: BlockSpace, site: Site, share: Share) -> None:
+        super().__init__()
+        width = site.embed_dim
+        mixing = tuple(name for name in space.names if name != NONE)
+        self.share = share
+        self.mixers = nn.ModuleDict({name: operators.get(name)(_knobs(space, name), site) for name in mixing})
+        self.projections = nn.ModuleDict(_projections(space, mixing, width, share))
+        self.gates = nn.ModuleDict({name: gates.get(name)(site) for name in space.gates if name != NONE})
+        self.scales = nn.ParameterDict({name: nn.Parameter(torch.ones(width)) for name in mixing})
+        self.norm = ElasticNorm(width) if mixing else None
+        ffns = [ffn for ffn in space.ffns if ffn.kind != NONE]
+        self.ffn = Ffn(ffns, width) if ffns else None
+        self.ffn_norm = ElasticNorm(width) if ffns else None
+        self.ffn_scale = nn.Parameter(torch.ones(width)) if ffns else None
+
+    def forward(self, x: Tensor, arch: BlockArch, context: Context) -> Tensor:
+        """The subnet `arch` of the block."""
+        if arch.operator.name != NONE:
+            x = x + self._mix(x, arch, context)
+        if self.ffn is not None and self.ffn_norm is not None and self.ffn_scale is not None and arch.ffn.kind != NONE:
+            x = x + self.ffn_scale[: x.shape[-1]] * self.ffn(self.ffn_norm(x), arch.ffn)
+        return x
+
+    def _mix(self, x: Tensor, arch: BlockArch, context: Context) -> Tensor:
+        name = arch.operator.name
+        mixer = cast(Operator[Any], self.mixers[name])
+        projections = cast(Projections, self.projections[_group(name, self.share)])
+        y = mixer(cast(ElasticNorm, self.norm)(x), projections, operators.parse(arch.operator), context)
+        if arch.gate != NONE:
+            y = cast(Gate, self.gates[arch.gate])(y, context)
+        scaled: Tensor = self.scales[name][: x.shape[-1]] * y
+        return scaled
+
+
+def block_cost(arch: BlockArch, site: Site) -> Cost:
+    """Cost of the extracted block."""
+    total = Cost()
+    if arch.operator.name != NONE:
+        knobs = operators.parse(arch.operator)
+        total += operators.get(arch.operator.name).cost(knobs, site) + Cost(params=3 * site.embed_dim)
+    if arch.gate != NONE:
+        total += gates.get(arch.gate).cost(site)
+    if arch.ffn.kind != NONE:
+        total += ffn_cost(arch.ffn, site) + Cost(params=3 * site.embed_dim)
+    return total
+
+
+def _knobs(space: BlockSpace, name: str) -> list[Any]:
+    return [operators.parse(operator) for operator in space.of(name)]
+
+
+def _group(operator: str, share: Share) -> str:
+    return {"all": "shared", "family": operators.families()[operator], "none": operator}[share]
+
+
+def _projections(space: BlockSpace, mixing: tuple[str, ...], width: int, share: Share) -> dict[str, Projections]:
+    groups: dict[str, list[OperatorArch]] = {}
+    for operator in space.operators:
+        if operator.name in mixing:
+            groups.setdefault(_group(operator.name, share), []).append(operator)
+    return {group: _sized(members, width) for group, members in groups.items()}
+
+
+def _sized(members: list[OperatorArch], width: int) -> Projections:
+    parts = frozenset().union(*(operators.get(operator.name).projections for operator in members))
+    return Projections(
+        parts,
+        width,
+        num_heads=_most(members, "num_heads", "qo"),
+        num_kv_heads=_most(members, "num_kv_heads", "kv"),
+        head_dim=_most(members, "head_dim", "qkvo"),
+    )
+
+
+def _most(members: list[OperatorArch], knob: str, parts: str) -> int:
+    users = [op for op in members if operators.get(op.name).projections & set(parts)]
+    fallback = "num_heads"  # an operator without kv heads of its own has as many as query heads
+    return max((int(op[knob] if knob in op else op[fallback]) for op in users), default=0)

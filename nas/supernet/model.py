@@ -1,0 +1,94 @@
+"""The supernet: every arch of a space on shared weights, the active one an argument of `forward`."""
+
+import itertools
+from typing import Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from nas.arch import Arch
+from nas.errors import ArchError
+from nas.operators.contract import Context
+from nas.shapes import ImageShape, TaskShape
+from nas.space.space import SearchSpace
+from nas.supernet import layout
+from nas.supernet.block import Block, Share
+from nas.supernet.stem import Head, PatchStem, TokenStem, Transition
+
+
+class Supernet(nn.Module):
+    """Built from a space and a task's shape; nothing on it says which arch is active, so threads and calls never mix.
+
+    A standalone network is the same class built from a space of one arch.
+    """
+
+    def __init__(self, space: SearchSpace, shape: TaskShape, *, share: Share = "all") -> None:
+        super().__init__()
+        layout.check(space, shape)
+        self.space, self.shape, self.share = space, shape, share
+        self._sites = layout.sites(space.frame, shape)
+        widths = [stage.embed_dims[-1] for stage in space.stages]
+        self.stem = _stem(space, shape, widths[0], self._sites[0].tokens)
+        self.stages = nn.ModuleList(self._blocks())
+        self.transitions = nn.ModuleList(
+            Transition((a, b), space.frame.reductions[i + 1], self._sites[i].grid)
+            for i, (a, b) in enumerate(itertools.pairwise(widths))
+        )
+        self.head = Head(shape, widths[-1])
+
+    def _blocks(self) -> list[nn.ModuleList]:
+        stages = []
+        for stage, site in zip(self.space.stages, self._sites, strict=True):
+            placed = (layout.block_site(site, stage.embed_dims[-1], j) for j in range(len(stage.blocks)))
+            stages.append(nn.ModuleList(map(Block, stage.blocks, placed, itertools.repeat(self.share))))
+        return stages
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        """Logits of the subnet: `[B, classes]` for images, `[B, T, classes]` for tokens."""
+        return self.run(x, arch)[0]
+
+    def run(self, x: Tensor, arch: Arch) -> tuple[Tensor, Tensor]:
+        """Logits, and the sum of the operators' own training losses (0 if none has one)."""
+        penalties: list[Tensor] = []
+        x = self.stem(x, arch.stages[0].embed_dim)
+        for i, (blocks, stage, site) in enumerate(zip(self.stages, arch.stages, self._sites, strict=True)):
+            if i:
+                x = self.transitions[i - 1](x, stage.embed_dim)
+            published: dict[str, Tensor] = {}
+            for j, (block, block_arch) in enumerate(zip(cast(nn.ModuleList, blocks), stage.blocks, strict=False)):
+                here = layout.block_site(site, stage.embed_dim, j)
+                x = block(x, block_arch, Context(here, published, penalties))
+        return self.head(x), torch.stack(penalties).sum() if penalties else x.new_zeros(())
+
+    def narrowed(self, arch: Arch) -> Self:
+        """A network of the arch alone, with fresh weights."""
+        if arch not in self.space:
+            raise ArchError(f"arch {arch.digest} is not in space {self.space.frame.name!r}: use an arch of this space")
+        return type(self)(self.space.only(arch), self.shape, share=self.share)
+
+
+class Subnet(nn.Module):
+    """A network and an arch as one plain module `f(x)`."""
+
+    def __init__(self, net: Supernet, arch: Arch) -> None:
+        super().__init__()
+        self.net, self.arch = net, arch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        out: Tensor = self.net(x, self.arch)
+        return out
+
+
+def extract(net: Supernet, arch: Arch) -> Subnet:
+    """The subnet as a network of its own: every parameter is the leading corner of the supernet's of the same name."""
+    small, big = net.narrowed(arch), net.state_dict()
+    corners = {name: big[name][tuple(map(slice, value.shape))] for name, value in small.state_dict().items()}
+    small.load_state_dict(corners)
+    return Subnet(small.train(net.training), arch)
+
+
+def _stem(space: SearchSpace, shape: TaskShape, embed_dim: int, tokens: int) -> PatchStem | TokenStem:
+    if isinstance(shape, ImageShape):
+        return PatchStem(shape, space.frame.stem, embed_dim, tokens * space.frame.reductions[0] ** 2)
+    return TokenStem(shape, space.frame.stem, embed_dim)
