@@ -1,0 +1,9 @@
+"""Training the supernet, scoring its subnets with inherited weights, and training winners alone."""
+
+from nas.train.checkpoint import load_supernet
+from nas.train.evaluate import evaluate
+from nas.train.loop import TrainConfig, fit
+from nas.train.standalone import RetrainConfig, retrain
+from nas.train.supernet import train_supernet
+
+__all__ = ["RetrainConfig", "TrainConfig", "evaluate", "fit", "load_supernet", "retrain", "train_supernet"]
