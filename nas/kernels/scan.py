@@ -69,7 +69,8 @@ def chunked(
 ) -> tuple[Tensor, State]:
     """Causal linear attention `[B, H, T, D]` and the state after the last token, all chunks at once.
 
-    Half precision is accumulated in float32, the state's type. Source: Transformers are SSMs (Mamba-2), 2024, its block decomposition.
+    Half precision is accumulated in float32, the state's type. Source: Transformers are SSMs (Mamba-2), 2024, the
+    block decomposition.
     """
     size, tokens, dtype = min(chunk_size, v.shape[2]), v.shape[2], v.dtype
     phi_q, phi_k, v = _promote(phi_q, phi_k, v)

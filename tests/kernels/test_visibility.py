@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nas.errors import ConfigError
-from nas.kernels.visibility import Visibility, dense_mask, from_predicate, pairs, tile_order
+from nas.kernels.visibility import Visibility, dense_mask, from_predicate, pairs, prefers_gather, tile_order
 
 
 @pytest.mark.parametrize("tokens", [1, 17, 63, 100, 257])
@@ -69,3 +69,10 @@ def test_moving_keeps_the_rule() -> None:
 def test_lists_of_another_shape_or_type_are_refused(lists: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match=r"lists must be int64 \[B or 1, H or 1, 2, key_blocks\]"):
         Visibility(tokens=20, block_size=10, lists=lists)
+
+
+@pytest.mark.parametrize(("tokens", "block_size", "gathers"), [(128, 16, False), (256, 64, False), (256, 32, True)])
+def test_long_sequences_with_short_lists_are_gathered(tokens: int, block_size: int, gathers: bool) -> None:
+    visibility = from_predicate(tokens, block_size, lambda q, k: (k <= q) & (q - k < 64))
+    assert prefers_gather(visibility) is gathers
+    assert (visibility.gathered is None, visibility.full is None) == (not gathers, gathers)
