@@ -1,0 +1,73 @@
+"""Block-sparse attention to near blocks, blocks at power-of-two distances and the first blocks.
+
+"PowerAttention: Exponentially Scaling of Receptive Fields for Effective Sparse Attention" (2025); its name also belongs
+to an unrelated linear attention. Causal in the paper; without causality distances count both ways here.
+
+    blocks p (query) and b (key) of `block_size` tokens, t = p - b (bidirectional: |p - b|)
+    visible iff t < num_local or t in {1, 2, 4, ...} or b < num_sink, and s <= t inside causal sites
+    q [B,Hq,T,D], k, v [B,Hkv,T,D];  y = softmax(q k^T / sqrt D over visible keys) v;  out = y W_o
+    O(log T) blocks per query; L layers reach 2^(L+1) - 1 blocks back without holes (num_local >= 1)
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from nas.errors import ArchError
+from nas.kernels.visibility import Visibility
+from nas.operators.contract import HeadKnobs, Site
+from nas.operators.pattern import Patterned, build
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs(HeadKnobs):
+    """Heads, tokens per block, and how many near and first blocks are always seen."""
+
+    block_size: int
+    num_local: int
+    num_sink: int
+
+    def __post_init__(self) -> None:
+        HeadKnobs.__post_init__(self)
+        if self.block_size < 1 or self.num_local < 1 or self.num_sink < 0:
+            raise ArchError(
+                "block_size and num_local must be at least 1 and num_sink at least 0, "
+                f"got {self.block_size}, {self.num_local} and {self.num_sink}: raise them"
+            )
+
+
+class Mixer(Patterned[Knobs]):
+    """One static block mask for all heads; old keys stay cached, since any of them can come into view again."""
+
+    knobs_type = Knobs
+    domains = frozenset(("sequence", "causal"))
+
+    @classmethod
+    def pattern(cls, knobs: Knobs, site: Site, tokens: int) -> Visibility:
+        """The paper's own blocks."""
+        return _pattern(tokens, knobs.block_size, knobs.num_local, knobs.num_sink, site.is_causal)
+
+    @classmethod
+    def mask(cls, knobs: Knobs, site: Site, tokens: int) -> Tensor:
+        """A table of blocks, blown up to tokens."""
+        num_blocks = -(-tokens // knobs.block_size)
+        distances = set(range(knobs.num_local)) | {2**power for power in range(num_blocks.bit_length())}
+        blocks = torch.tensor(
+            [[abs(p - b) in distances or b < knobs.num_sink for b in range(num_blocks)] for p in range(num_blocks)]
+        )
+        owner = torch.arange(tokens) // knobs.block_size
+        mask = blocks[owner][:, owner]
+        return mask.tril() if site.is_causal else mask
+
+
+@lru_cache(maxsize=64)
+def _pattern(tokens: int, block_size: int, num_local: int, num_sink: int, is_causal: bool) -> Visibility:
+    def is_visible(query: Tensor, key: Tensor) -> Tensor:
+        distance = (query // block_size - key // block_size).abs()
+        is_power = (distance > 0) & ((distance & (distance - 1)) == 0)
+        seen = (distance < num_local) | is_power | (key // block_size < num_sink)
+        return seen & (key <= query) if is_causal else seen
+
+    return build(tokens, block_size, is_visible)
