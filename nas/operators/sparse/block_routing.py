@@ -1,0 +1,131 @@
+"""Each query picks the key blocks it attends to by the blocks' mean keys.
+
+"MoBA: Mixture of Block Attention for Long-Context LLMs" (2025). Bidirectional sites drop its causal rules.
+
+    q [B,Hq,T,D], k, v [B,Hkv,T,D], n = ceil(T / block_size) blocks K_b
+    gate(t, b) = q_t . mean(K_b), +inf for the own block, -inf for later blocks where causal;  no gradient
+    y_t = softmax(q_t k^T / sqrt D over the topk best blocks, causal inside the own one) v;  out = y W_o
+
+Every query token of every query head routes for itself (with the keys of its kv group), so nothing of later tokens
+enters a choice. The price: no block of queries shares its keys, and the fast path is one dense mask `[B, Hq, T, T]`.
+It costs what full attention costs plus the gates; the sparsity pays only under a kernel that skips blocks per query.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.elastic import Projections
+from nas.errors import ArchError
+from nas.kernels import attention
+from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs(HeadKnobs):
+    """Heads, tokens per block, and blocks per query with its own one counted; more than there are means all."""
+
+    block_size: int
+    topk: int
+
+    def __post_init__(self) -> None:
+        HeadKnobs.__post_init__(self)
+        if self.block_size < 1 or self.topk < 1:
+            raise ArchError(
+                f"block_size and topk must be at least 1, got {self.block_size} and {self.topk}: raise them"
+            )
+
+
+class Mixer(Operator[Knobs]):
+    """Content-based block selection without parameters; all blocks chosen is full attention, without any mask."""
+
+    knobs_type = Knobs
+    domains = frozenset(("sequence", "causal"))
+
+    def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
+        """SDPA under the mask of the chosen blocks."""
+        q, k, v = qkv(x, projections, knobs)
+        is_causal = context.site.is_causal
+        if knobs.topk >= _num_blocks(x.shape[1], knobs.block_size):
+            y = attention.dense(q, k, v, is_causal=is_causal)
+        else:
+            y = attention.dense(q, k, v, mask=_routed_mask(q, k, knobs, is_causal=is_causal))
+        return projections.output(y, x.shape[-1])
+
+    def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
+        """Explicit softmax; blocks are averaged one by one and ranked by sorting."""
+        q, k, v = qkv(x, projections, knobs)
+        block = torch.arange(x.shape[1], device=x.device) // knobs.block_size
+        means = torch.stack([part.mean(2) for part in torch.split(k, knobs.block_size, dim=2)], dim=2)
+        gates = q @ attention.repeat_heads(means, knobs.num_heads).transpose(-1, -2)
+        ranks = _fenced(gates, block, is_causal=context.site.is_causal).argsort(-1, descending=True).argsort(-1)
+        mask = (ranks < knobs.topk)[..., block]
+        mask = mask.tril() if context.site.is_causal else mask
+        return projections.output(attention.reference(q, k, v, mask), x.shape[-1])
+
+    @classmethod
+    def cost(cls, knobs: Knobs, site: Site) -> Cost:
+        """Scores of all T^2 pairs plus the gates; `pairs` assume even routing where the last block is short."""
+        width, num_blocks = knobs.num_heads * knobs.head_dim, _num_blocks(site.tokens, knobs.block_size)
+        gates = 2 * width * site.tokens * num_blocks if knobs.topk < num_blocks else 0
+        inner = Cost(
+            flops=4 * width * site.tokens**2 + gates,
+            kv_cache_bytes=8 * knobs.num_kv_heads * knobs.head_dim * site.tokens,
+            pairs=_pairs(knobs, site),
+        )
+        return projection_cost(knobs, site) + inner
+
+    @classmethod
+    def rank(cls, knobs: Knobs, site: Site) -> int:
+        """The head width."""
+        return knobs.head_dim
+
+
+def _num_blocks(tokens: int, block_size: int) -> int:
+    return -(-tokens // block_size)
+
+
+@torch.no_grad()
+def _routed_mask(q: Tensor, k: Tensor, knobs: Knobs, *, is_causal: bool) -> Tensor:
+    """Pairs inside the chosen blocks, bool `[B, Hq, T, T]`."""
+    block = torch.arange(q.shape[2], device=q.device) // knobs.block_size
+    means = attention.repeat_heads(_block_means(k, knobs.block_size), knobs.num_heads)
+    gates = _fenced(q @ means.transpose(-1, -2), block, is_causal=is_causal)
+    chosen = gates.topk(knobs.topk, dim=-1).indices
+    mask = torch.zeros_like(gates, dtype=torch.bool).scatter(-1, chosen, True).index_select(-1, block)
+    # the causal rule also drops the later blocks that early queries pick for want of past ones
+    return mask.tril() if is_causal else mask
+
+
+def _block_means(k: Tensor, block_size: int) -> Tensor:
+    """Mean key of each block, `[B, Hkv, blocks, D]`; a short last block averages what it has."""
+    tokens = k.shape[2]
+    num_blocks = _num_blocks(tokens, block_size)
+    padded = F.pad(k, (0, 0, 0, num_blocks * block_size - tokens))
+    sums = torch.unflatten(padded, 2, (num_blocks, block_size)).sum(3)
+    sizes = tokens - block_size * torch.arange(num_blocks, device=k.device)
+    return sums / sizes.clamp_max(block_size).unsqueeze(-1)
+
+
+def _fenced(gates: Tensor, block: Tensor, *, is_causal: bool) -> Tensor:
+    """Gates `[B, Hq, T, blocks]` that always choose the own block and later ones last."""
+    blocks = torch.arange(gates.shape[-1], device=gates.device)
+    gates = gates.masked_fill(blocks == block.unsqueeze(-1), torch.inf)
+    return gates.masked_fill(blocks > block.unsqueeze(-1), -torch.inf) if is_causal else gates
+
+
+def _pairs(knobs: Knobs, site: Site) -> float:
+    """Visible pairs of one head: exact where causal (past blocks are whole), expected under even routing otherwise."""
+    size, tokens = knobs.block_size, site.tokens
+    num_blocks = _num_blocks(tokens, size)
+    total = 0.0
+    for block in range(num_blocks):
+        own = min(size, tokens - block * size)
+        if site.is_causal:
+            total += own * min(knobs.topk - 1, block) * size + own * (own + 1) / 2
+        else:
+            share = min(1.0, (knobs.topk - 1) / (num_blocks - 1)) if num_blocks > 1 else 0.0
+            total += own * (own + share * (tokens - own))
+    return total
