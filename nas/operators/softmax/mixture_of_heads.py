@@ -1,0 +1,118 @@
+"""Softmax attention whose heads are switched and weighted per token by a router.
+
+"MoH: Multi-Head Attention as Mixture-of-Head Attention" (2024).
+
+    H_i [B,T,D] = softmax attention of head i (n_s = num_shared, r = num_routed, E = num_heads - n_s, x [B,T,C])
+    shared heads i < n_s:  g_i = a_1 n_s softmax(W_r x over shared)_i
+    routed heads i >= n_s: g_i = a_2 r renorm(top-r of softmax(W_r x over routed))_i, 0 unless chosen
+    [a_1, a_2] = 2 softmax(W_a x);  out = concat_i(g_i H_i) W_o;  W_r [num_heads, C], W_a [2, C]
+    training adds 0.01 E^2 mean_e(share of tokens routed to e * mean probability of e)
+
+The paper's two head routers are the rows of one W_r, row i for head i. Gates mask finished heads: every head is
+computed, as in the paper's code, so neither time nor flops fall; `pairs` count those that reach the output.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nas.elastic import Elastic, Projections
+from nas.errors import ArchError
+from nas.kernels import attention
+from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+
+BALANCE_WEIGHT = 0.01
+
+Choice = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs(HeadKnobs):
+    """Heads, heads that are always on, and further heads that are on per token."""
+
+    num_shared: int
+    num_routed: int
+
+    def __post_init__(self) -> None:
+        HeadKnobs.__post_init__(self)
+        if self.num_shared < 1 or self.num_routed < 1 or self.num_shared + self.num_routed > self.num_heads:
+            raise ArchError(
+                f"num_shared and num_routed must be at least 1 and add up to at most num_heads = {self.num_heads}, "
+                f"got {self.num_shared} and {self.num_routed}: change them"
+            )
+
+
+class Mixer(Operator[Knobs]):
+    """Head gates on full attention; zero router weights with all heads chosen are plain attention."""
+
+    knobs_type = Knobs
+
+    def __init__(self, choices: Sequence[Knobs], site: Site) -> None:
+        super().__init__(choices, site)
+        self.router = Elastic((max(knobs.num_heads for knobs in choices),), (site.embed_dim,))
+        self.balance = Elastic((2,), (site.embed_dim,))
+
+    def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
+        """SDPA, then gates."""
+        q, k, v = qkv(x, projections, knobs)
+        y = attention.dense(q, k, v, is_causal=context.site.is_causal)
+        gates = self.gates(x, knobs, context)
+        return projections.output(y * gates.transpose(1, 2).unsqueeze(-1), x.shape[-1])
+
+    def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
+        """Explicit softmax; heads are ranked by sorting and weighted one by one."""
+        q, k, v = qkv(x, projections, knobs)
+        mask = x.new_ones(x.shape[1], x.shape[1]).tril().bool() if context.site.is_causal else None
+        y = attention.reference(q, k, v, mask)
+        gates = self.gates(x, knobs, context, choose=_best_by_sorting)
+        heads = [y[:, head] * gates[..., head : head + 1] for head in range(knobs.num_heads)]
+        return projections.output(torch.stack(heads, dim=1), x.shape[-1])
+
+    @classmethod
+    def cost(cls, knobs: Knobs, site: Site) -> Cost:
+        """Full attention on all heads plus the routers."""
+        params = (knobs.num_heads + 2) * site.embed_dim
+        inner = Cost(
+            params=params,
+            flops=4 * knobs.num_heads * knobs.head_dim * site.tokens**2 + 2 * params * site.tokens,
+            kv_cache_bytes=8 * knobs.num_kv_heads * knobs.head_dim * site.tokens,
+            pairs=site.allowed_pairs * (knobs.num_shared + knobs.num_routed) / knobs.num_heads,
+        )
+        return projection_cost(knobs, site) + inner
+
+    @classmethod
+    def rank(cls, knobs: Knobs, site: Site) -> int:
+        """The head width."""
+        return knobs.head_dim
+
+    def gates(self, x: Tensor, knobs: Knobs, context: Context, choose: Choice | None = None) -> Tensor:
+        """Gate of every head for every token, `[B, T, num_heads]`, `num_shared + num_routed` of them non-zero.
+
+        In training mode the load-balance loss goes to `context.penalties`.
+        """
+        logits: Tensor = self.router(x, knobs.num_heads)
+        shared, routed = logits[..., : knobs.num_shared].softmax(-1), logits[..., knobs.num_shared :].softmax(-1)
+        is_on = (choose or _best)(routed, knobs.num_routed)
+        if self.training:
+            context.penalties.append(_imbalance(routed, is_on))
+        kept = routed * is_on
+        levels = 2.0 * self.balance(x, 2).softmax(-1)
+        routed_gates = knobs.num_routed * levels[..., 1:] * kept / kept.sum(-1, keepdim=True)
+        return torch.cat((knobs.num_shared * levels[..., :1] * shared, routed_gates), dim=-1)
+
+
+def _best(probabilities: Tensor, count: int) -> Tensor:
+    chosen = probabilities.topk(count, dim=-1).indices
+    return torch.zeros_like(probabilities, dtype=torch.bool).scatter(-1, chosen, True)
+
+
+def _best_by_sorting(probabilities: Tensor, count: int) -> Tensor:
+    return probabilities.argsort(-1, descending=True).argsort(-1) < count
+
+
+def _imbalance(routed: Tensor, is_on: Tensor) -> Tensor:
+    """The paper's load-balance loss; least when all routed heads serve equally many tokens."""
+    fraction, probability = is_on.to(routed.dtype).mean((0, 1)), routed.mean((0, 1))
+    return BALANCE_WEIGHT * routed.shape[-1] ** 2 * (fraction * probability).mean()
