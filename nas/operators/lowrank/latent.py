@@ -57,7 +57,8 @@ class Mixer(Operator[Knobs]):
 
     def latent(self, x: Tensor, kv_rank: int) -> Tensor:
         """The normalised latents `[B, T, R]` of `[B, T, C]`, all that decoding has to keep."""
-        return F.rms_norm(self.down(x, kv_rank), (kv_rank,), self.norm[:kv_rank])
+        latents: Tensor = self.down(x, kv_rank)
+        return F.rms_norm(latents, (kv_rank,), self.norm[:kv_rank].to(latents.dtype))
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """SDPA on the expanded keys and values."""
