@@ -1,0 +1,121 @@
+"""Exact attention nearby and linear attention everywhere, on the same queries, keys and values.
+
+"Simple linear attention language models balance the recall-throughput tradeoff" (2024, Based) alternates layers of both
+kinds; here they are two branches of one layer with a gain per head each, as in "Hymba" (2024).
+
+    near = softmax attention over the nearest w keys [B,H,T,D];  far = Taylor-2 linear attention on r columns of q, k
+    out = (g_near near + g_far far) W_o
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from nas.elastic import Projections
+from nas.errors import ArchError
+from nas.kernels import attention, features, scan
+from nas.kernels.visibility import Visibility
+from nas.operators.contract import Context, Cost, Operator, Site, projection_cost, qkv
+from nas.operators.pattern import executed_pairs
+from nas.operators.recurrence import CHUNK_SIZE, decode, scan_flops
+from nas.operators.sparse import window
+
+DecodeState = tuple[scan.State, Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs(window.Knobs):
+    """Heads, the window, and the columns of q and k that the linear branch reads."""
+
+    feature_dim: int
+
+    def __post_init__(self) -> None:
+        window.Knobs.__post_init__(self)
+        if not 1 <= self.feature_dim <= self.head_dim:
+            raise ArchError(f"feature_dim must be in 1..head_dim ({self.head_dim}), got {self.feature_dim}: change one")
+
+    @property
+    def num_features(self) -> int:
+        """Width F of the mapped q and k."""
+        return features.feature_dim("taylor2", self.feature_dim)
+
+
+class Mixer(Operator[Knobs]):
+    """The window by blocks, the rest by a scan; a branch with gain zero is not there."""
+
+    knobs_type = Knobs
+    domains = frozenset(("sequence", "causal"))
+
+    def __init__(self, choices: Sequence[Knobs], site: Site) -> None:
+        super().__init__(choices, site)
+        # near and far, half and half
+        self.gains = nn.Parameter(torch.full((2, max(knobs.num_heads for knobs in choices)), 0.5))
+
+    def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
+        """Gathered blocks or a dense mask, and a chunked scan."""
+        q, k, v = qkv(x, projections, knobs)
+        pattern = _placed(window.Mixer.pattern(knobs, context.site, x.shape[1]), x.device)
+        near = attention.sparse(q, k, v, pattern)
+        phi_q, phi_k = _mapped(q, k, knobs)
+        far = scan.linear_attention(
+            phi_q, phi_k, v, is_causal=context.site.is_causal, normalize=True, chunk_size=CHUNK_SIZE
+        )
+        return projections.output(self._blend(near, far), x.shape[-1])
+
+    def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
+        """Explicit softmax under the band and explicit T x T weights."""
+        q, k, v = qkv(x, projections, knobs)
+        mask = window.Mixer.mask(knobs, context.site, x.shape[1]).to(x.device)
+        near = attention.reference(q, k, v, mask)
+        phi_q, phi_k = _mapped(q, k, knobs)
+        phi_k, v = (attention.repeat_heads(part, knobs.num_heads) for part in (phi_k, v))
+        far = scan.quadratic(phi_q, phi_k, v, is_causal=context.site.is_causal, normalize=True)
+        return projections.output(self._blend(near, far), x.shape[-1])
+
+    def step(
+        self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: DecodeState | None = None
+    ) -> tuple[Tensor, DecodeState]:
+        """One decoded token; the state is that of the linear branch and k, v of the last window."""
+        q, k, v = qkv(x, projections, knobs)
+        far, total = decode(*_mapped(q, k, knobs), v, None if state is None else state[0], normalize=True)
+        if state is not None:
+            k, v = (torch.cat(pair, dim=2)[:, :, -knobs.window_size :] for pair in zip(state[1:], (k, v), strict=True))
+        near = attention.dense(q, k, v)
+        return projections.output(self._blend(near, far), x.shape[-1]), (total, k, v)
+
+    @classmethod
+    def cost(cls, knobs: Knobs, site: Site) -> Cost:
+        """Both branches; every allowed pair is mixed by the linear one."""
+        width = knobs.head_dim
+        near = 4 * knobs.num_heads * width * executed_pairs(window.Mixer.pattern(knobs, site, site.tokens))
+        far = scan_flops(knobs, site.tokens, knobs.num_features, is_causal=site.is_causal, normalize=True)
+        kept = knobs.num_features * (width + 1) + 2 * min(knobs.window_size, site.tokens) * width
+        inner = Cost(
+            params=2 * knobs.num_heads,
+            flops=near + far,
+            kv_cache_bytes=4 * knobs.num_kv_heads * kept,
+            pairs=site.allowed_pairs,
+        )
+        return projection_cost(knobs, site) + inner
+
+    @classmethod
+    def rank(cls, knobs: Knobs, site: Site) -> int:
+        """The width of the feature map, which all that is beyond the window goes through."""
+        return knobs.num_features
+
+    def _blend(self, near: Tensor, far: Tensor) -> Tensor:
+        gains = self.gains[:, : near.shape[1], None, None]
+        return gains[0] * near + gains[1] * far
+
+
+def _mapped(q: Tensor, k: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor]:
+    return features.taylor2(q[..., : knobs.feature_dim]), features.taylor2(k[..., : knobs.feature_dim])
+
+
+@lru_cache(maxsize=64)
+def _placed(pattern: Visibility, device: torch.device) -> Visibility:
+    with torch.inference_mode(False):
+        return pattern.to(device)
