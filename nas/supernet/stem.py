@@ -17,7 +17,7 @@ class PatchStem(nn.Module):
         super().__init__()
         self._patch = stem.patch
         self.embed = Elastic((embed_dim,), (shape.channels, stem.patch, stem.patch), bias=True)
-        self.position = nn.Parameter(torch.randn(tokens, embed_dim) * 0.02)
+        self.position = nn.Parameter(torch.randn(tokens, embed_dim) * 0.5)
 
     def forward(self, x: Tensor, embed_dim: int) -> Tensor:
         """Patches in row-major order."""
@@ -84,6 +84,7 @@ class Head(nn.Module):
         self._pools, self._classes = isinstance(shape, ImageShape), shape.classes
         self.norm = ElasticNorm(embed_dim)
         self.out = Elastic((shape.classes,), (embed_dim,), bias=True)
+        nn.init.normal_(self.out.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, T, C]` to logits."""

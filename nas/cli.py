@@ -1,0 +1,142 @@
+"""`nas <stage> [override …]`: composes the settings, opens the run folder, calls the stage. The only user of Hydra."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nas.errors import ConfigError, NasError
+from nas.resources import CONF, ROOT
+
+STAGES = {
+    "run": "every stage below in order, from where an earlier run stopped",
+    "train": "train the supernet of a search space on a task",
+    "profile": "measure this device: the space's blocks and some whole networks",
+    "fit": "fit the latency predictor and print its error on held-out networks",
+    "search": "search the space on Ray workers, then re-measure and re-score the front",
+    "retrain": "train chosen architectures of the front alone and score them on test",
+    "export": "write chosen architectures as safetensors, ONNX and torch.export, parity-checked",
+    "report": "write report.html; --text prints the figures",
+}
+USAGE = """nas <stage> [override …]
+
+{stages}
+
+Settings are Hydra overrides, the same for every stage, and a run folder remembers those it was given:
+  nas run                                       first search: byte-level language models, about 5 minutes
+  nas run experiment=fashion_mnist              images
+  nas search search.budget=500 constraints.latency_ms=4
+  nas train --cfg job                           shows all settings
+Completion: eval "$(nas -sc install=bash)"
+"""
+
+
+class Spaces(SearchPathPlugin):
+    """Makes `search_spaces/` a config group."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Adds the folder that holds `search_spaces`."""
+        search_path.append(provider="nas", path=ROOT.as_uri())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command; exits with 0, 2 for wrong input, 130 or 143 when stopped."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if "-sc" in args or "--shell-completion" in args:
+        _complete_after_stage()
+        _compose_and_call("run", args)
+        return
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(USAGE.format(stages="\n".join(f"  {name:<9}{text}" for name, text in STAGES.items())))
+        return
+    stage, rest = args[0], args[1:]
+    if stage not in STAGES:
+        print(f"nas: a stage must be one of {', '.join(STAGES)}; got {stage!r}. See nas --help", file=sys.stderr)
+        sys.exit(2)
+    signal.signal(signal.SIGTERM, _terminate)
+    _compose_and_call(stage, rest)
+
+
+def _compose_and_call(stage: str, args: list[str]) -> None:
+    text_only = stage == "report" and "--text" in args
+    own = [arg for arg in args if arg != "--text"]
+    Plugins.instance().register(Spaces)
+    flags = [arg for arg in own if arg.startswith("-") or "=" not in arg]
+    given = [arg for arg in own if arg not in flags]
+    sys.argv = [f"nas {stage}", *flags, *_remembered(stage, given), *given]
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="nas")
+    def job(cfg: DictConfig) -> None:
+        _call(stage, cfg, list(HydraConfig.get().overrides.task), text_only=text_only)
+
+    job()
+
+
+def _remembered(stage: str, given: list[str]) -> list[str]:
+    """What the run folder's earlier stages were given and this one does not say anew."""
+    from hydra import compose, initialize_config_dir
+
+    from nas.run import Run
+
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3", job_name=f"nas {stage}"):
+            cfg = compose("nas", overrides=[arg for arg in given if "," not in arg and not arg.startswith("hydra.")])
+            folder = str(cfg.run.dir)
+    except Exception:  # noqa: BLE001 (whatever is wrong with the overrides, Hydra says it better on the real call)
+        return []
+    if not os.path.isdir(folder):
+        return []
+    before = Run.at(folder).read_json("run.json", {}).get("overrides", [])
+    said = {_key(arg) for arg in given}
+    return [arg for arg in before if _key(arg) not in said]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _call(stage: str, cfg: DictConfig, overrides: list[str], *, text_only: bool) -> None:
+    from nas import stages
+
+    settings = None
+    try:
+        settings = stages.settings(_plain(cfg))
+        stages.call(stage, settings, overrides, text_only=text_only)
+    except NasError as error:
+        print(f"nas {stage}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = stop.code if isinstance(stop, SystemExit) else 130
+        if settings is not None and code in (130, 143):
+            print(f"\nstopped; go on with: nas {stage} run.dir={settings.run.dir}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'settings'}: {str(error).splitlines()[0]}") from error
+    return values
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    sys.exit(128 + signum)
+
+
+def _complete_after_stage() -> None:
+    """Hydra completes overrides; the stage word in front of them is taken out of the line it looks at."""
+    words = os.environ.get("COMP_LINE", "").split(" ")
+    if len(words) > 2 and words[1] in STAGES:
+        os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
+        os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
