@@ -45,6 +45,7 @@ class FfnArch:
     ratio: float = 0.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "ratio", float(self.ratio))  # 2 and 2.0 are one value and must have one digest
         if (self.kind == NONE) != (self.ratio == 0):
             raise ArchError(f"an FFN of kind 'none' has ratio 0 and every other kind a positive one, got {self}")
 

@@ -1,0 +1,153 @@
+import pytest
+import torch
+from tests.operators.cases import KNOBS
+from tests.operators.harness import (
+    SIZES,
+    Case,
+    all_cases,
+    build,
+    corner,
+    counted_flops,
+    extract,
+    gradients,
+)
+
+from nas import operators
+from nas.arch import OperatorArch
+from nas.errors import ArchError
+from nas.operators.contract import Context
+
+CASES = all_cases()
+CAUSAL = [case for case in CASES if case.domain == "causal"]
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_causal_case = pytest.mark.parametrize("case", CAUSAL, ids=str)
+
+
+def test_every_operator_has_cases() -> None:
+    assert set(KNOBS) == set(operators.names())
+
+
+@pytest.mark.parametrize("name", operators.names())
+def test_domains_are_stated(name: str) -> None:
+    domains = operators.get(name).domains
+    assert domains
+    assert domains <= set(SIZES)
+
+
+@every_case
+def test_forward_and_gradients_equal_the_reference(case: Case) -> None:
+    for site in SIZES[case.domain]:
+        case.operator.check(case.knobs, site)
+        rig = build(case, site)
+        x = rig.inputs().requires_grad_()
+        fast_context, slow_context = Context(site), Context(site)
+        fast, slow = rig(x, fast_context), rig.reference(x, slow_context)
+        torch.testing.assert_close(fast, slow, atol=1e-10, rtol=1e-10)
+        torch.testing.assert_close(fast_context.penalties, slow_context.penalties, atol=1e-10, rtol=1e-10)
+        cotangent = torch.randn_like(fast)
+        got = gradients(rig, x, fast, fast_context.penalties, cotangent)
+        want = gradients(rig, x, slow, slow_context.penalties, cotangent)
+        torch.testing.assert_close(got, want, atol=1e-8, rtol=1e-8)
+
+
+@every_case
+def test_output_is_finite_and_shaped_like_the_input(case: Case) -> None:
+    for site in SIZES[case.domain]:
+        rig = build(case, site, torch.float32)
+        x = rig.inputs()
+        y = rig(x)
+        assert y.shape == x.shape
+        assert y.dtype == x.dtype
+        assert y.isfinite().all()
+
+
+@every_case
+def test_samples_do_not_see_each_other(case: Case) -> None:
+    rig = build(case)
+    rig.mixer.eval()
+    x = rig.inputs(batch=3)
+    alone = torch.cat([rig(sample) for sample in x.split(1)])
+    torch.testing.assert_close(rig(x), alone, atol=1e-12, rtol=0)
+
+
+@every_case
+def test_two_runs_agree_bitwise(case: Case) -> None:
+    rig = build(case, dtype=torch.float32)
+    x = rig.inputs()
+    assert torch.equal(rig(x), rig(x))
+
+
+@every_causal_case
+def test_later_tokens_do_not_change_earlier_outputs(case: Case) -> None:
+    for site in SIZES["causal"]:
+        rig = build(case, site)
+        x = rig.inputs()
+        for last in {0, 2, 7, 40} & set(range(site.tokens - 1)):
+            other = x.clone()
+            other[:, last + 1 :] = 3 * torch.randn_like(other[:, last + 1 :])
+            seen = slice(0, last + 1)
+            torch.testing.assert_close(rig(x)[:, seen], rig(other)[:, seen], atol=1e-12, rtol=0)
+
+
+@every_causal_case
+def test_decoding_token_by_token_equals_forward(case: Case) -> None:
+    rig = build(case)
+    rig.mixer.eval()
+    x = rig.inputs()
+    state, steps = None, []
+    for token in x.split(1, dim=1):
+        y, state = rig.mixer.step(token, rig.projections, rig.knobs, Context(rig.site), state)
+        steps.append(y)
+    torch.testing.assert_close(torch.cat(steps, dim=1), rig(x), atol=1e-10, rtol=1e-10)
+
+
+@every_case
+def test_every_parameter_is_a_leading_corner(case: Case) -> None:
+    rig = build(case, dtype=torch.float32)
+    alone = extract(case, rig)
+    x = rig.inputs()
+    assert torch.equal(rig(x), alone(x))
+
+
+@every_case
+def test_gradients_stay_inside_the_corner(case: Case) -> None:
+    rig = build(case)
+    shapes = {name: value.shape for name, value in extract(case, rig).modules().named_parameters()}
+    x, context = rig.inputs().requires_grad_(), Context(rig.site)
+    y = rig(x, context)
+    found = gradients(rig, x, y, context.penalties, torch.randn_like(y))
+    found.pop("x")
+    for name, gradient in found.items():
+        if name in shapes:
+            corner(gradient, shapes[name]).zero_()
+        assert not gradient.any(), name
+
+
+@every_case
+def test_params_of_the_cost_are_those_of_the_extracted_modules(case: Case) -> None:
+    alone = extract(case, build(case))
+    counted = sum(parameter.numel() for parameter in alone.modules().parameters())
+    assert case.operator.cost(case.knobs, case.site).params == counted
+
+
+@every_case
+def test_flops_of_the_cost_are_those_that_torch_counts(case: Case) -> None:
+    for site in SIZES[case.domain]:
+        alone = extract(case, build(case, site, torch.float32))
+        assert case.operator.cost(case.knobs, site).flops == counted_flops(alone)
+
+
+@every_case
+def test_sparsity_and_rank_are_in_range(case: Case) -> None:
+    for site in SIZES[case.domain]:
+        cost = case.operator.cost(case.knobs, site)
+        assert cost.kv_cache_bytes >= 0
+        assert 0.0 <= case.operator.sparsity(case.knobs, site) <= 1.0
+        rank = case.operator.rank(case.knobs, site)
+        assert rank == 0 if case.arch.name == "none" else rank > 0
+
+
+@pytest.mark.parametrize("name", sorted(KNOBS))
+def test_wrong_knobs_are_named(name: str) -> None:
+    with pytest.raises(ArchError, match=f"{name}.*surplus"):
+        operators.parse(OperatorArch.of(name, **KNOBS[name][0], surplus=1))
