@@ -1,10 +1,10 @@
 """Operators as the contract tests see them: inside a block that is larger than the active case on every axis."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from tests.operators.cases import KNOBS
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,6 +13,7 @@ from nas.arch import OperatorArch
 from nas.elastic import Projections
 from nas.operators.contract import Context, Operator, Site
 from nas.shapes import Domain
+from tests.operators.cases import KNOBS
 
 EMBED_DIM, ACTIVE_EMBED_DIM = 40, 24
 LARGER = {"num_heads": 8, "num_kv_heads": 8, "head_dim": 12}
@@ -79,6 +80,17 @@ class Rig:
         return torch.randn(batch, self.site.tokens, self.site.embed_dim, dtype=weight.dtype)
 
 
+class Layer(nn.Module):
+    """A rig as a module, for export."""
+
+    def __init__(self, rig: Rig) -> None:
+        super().__init__()
+        self.parts, self.rig = rig.modules(), rig
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rig(x)
+
+
 def all_cases() -> list[Case]:
     """Every case of every operator that exists, in every domain that it is for."""
     return [
@@ -141,11 +153,16 @@ def gradients(rig: Rig, x: Tensor, output: Tensor, penalties: list[Tensor], cota
 
 def counted_flops(rig: Rig) -> int:
     """What PyTorch's own counter sees in one forward pass of one sample."""
+    return counted(lambda: rig(rig.inputs(batch=1)))
+
+
+def counted(call: Callable[[], Tensor]) -> int:
+    """What PyTorch's own counter sees in a call."""
     # the counter does not know the fused CPU kernel by itself
     fused = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
     counter = FlopCounterMode(display=False, custom_mapping=fused)
     with torch.no_grad(), counter:
-        rig(rig.inputs(batch=1))
+        call()
     return counter.get_total_flops()
 
 

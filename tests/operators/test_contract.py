@@ -1,9 +1,17 @@
+from dataclasses import replace
+
 import pytest
 import torch
+
+from nas import operators
+from nas.arch import OperatorArch
+from nas.errors import ArchError
+from nas.operators.contract import Context
 from tests.operators.cases import KNOBS
 from tests.operators.harness import (
     SIZES,
     Case,
+    Layer,
     all_cases,
     build,
     corner,
@@ -11,11 +19,6 @@ from tests.operators.harness import (
     extract,
     gradients,
 )
-
-from nas import operators
-from nas.arch import OperatorArch
-from nas.errors import ArchError
-from nas.operators.contract import Context
 
 CASES = all_cases()
 CAUSAL = [case for case in CASES if case.domain == "causal"]
@@ -121,6 +124,15 @@ def test_gradients_stay_inside_the_corner(case: Case) -> None:
         if name in shapes:
             corner(gradient, shapes[name]).zero_()
         assert not gradient.any(), name
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.number == 0], ids=str)
+def test_export_needs_no_forward_pass_before(case: Case) -> None:
+    grid = (3, 7) if case.domain == "image" else None
+    rig = build(case, replace(case.site, tokens=21, grid=grid), torch.float32)
+    layer, x = Layer(rig).eval(), rig.inputs(batch=1)
+    exported = torch.export.export(layer, (x,)).module()
+    torch.testing.assert_close(exported(x), layer(x))
 
 
 @every_case
