@@ -1,6 +1,7 @@
 """Softmax attention under a fixed visibility rule: what window, neighbourhood and power-distance attention share."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -17,6 +18,12 @@ H = TypeVar("H", bound=HeadKnobs)
 
 class Patterned(Operator[H]):
     """Masked attention without private parameters; a subclass states its rule twice, as a pattern and as a table."""
+
+    def __init__(self, choices: Sequence[H], site: Site) -> None:
+        super().__init__(choices, site)
+        # cached now, since tensors have no values while a model is being exported
+        for knobs in choices:
+            self.pattern(knobs, site, site.tokens)
 
     @classmethod
     @abstractmethod
@@ -70,13 +77,17 @@ def executed_pairs(pattern: Visibility) -> int:
 
 
 def build(tokens: int, block_size: int, predicate: visibility.Predicate, *, order: Tensor | None = None) -> Visibility:
-    """The pattern of a predicate, fit to be cached: usable in training even if first asked for under inference mode."""
-    with torch.inference_mode(False):
+    """The pattern of a predicate, whatever inference mode or default device the first caller is in."""
+    with torch.inference_mode(False), torch.device("cpu"):
         return visibility.from_predicate(tokens, block_size, predicate, order=order)
 
 
-@lru_cache(maxsize=64)
 def _placed(pattern: Visibility, device: torch.device) -> Visibility:
+    return pattern if pattern.lists.device == device else _moved(pattern, device)
+
+
+@lru_cache(maxsize=64)
+def _moved(pattern: Visibility, device: torch.device) -> Visibility:
     with torch.inference_mode(False):
         return pattern.to(device)
 

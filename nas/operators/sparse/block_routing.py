@@ -51,7 +51,7 @@ class Mixer(Operator[Knobs]):
         if knobs.topk >= _num_blocks(x.shape[1], knobs.block_size):
             y = attention.dense(q, k, v, is_causal=is_causal)
         else:
-            y = attention.dense(q, k, v, mask=_routed_mask(q, k, knobs, is_causal=is_causal))
+            y = attention.dense(q, k, v, mask=routed_mask(q, k, knobs, is_causal=is_causal))
         return projections.output(y, x.shape[-1])
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
@@ -88,8 +88,18 @@ def _num_blocks(tokens: int, block_size: int) -> int:
 
 
 @torch.no_grad()
-def _routed_mask(q: Tensor, k: Tensor, knobs: Knobs, *, is_causal: bool) -> Tensor:
-    """Pairs inside the chosen blocks, bool `[B, Hq, T, T]`."""
+def routed_mask(q: Tensor, k: Tensor, knobs: Knobs, *, is_causal: bool) -> Tensor:
+    """Pairs inside the blocks that each query chose, later tokens removed where causal; no gradient.
+
+    Args:
+        q: Queries `[B, Hq, T, D]`.
+        k: Keys `[B, Hkv, T, D]`.
+        knobs: Block size and number of blocks, at most as many as there are.
+        is_causal: Apply the paper's causal rules.
+
+    Returns:
+        True where visible, `[B, Hq, T, T]`.
+    """
     block = torch.arange(q.shape[2], device=q.device) // knobs.block_size
     means = attention.repeat_heads(_block_means(k, knobs.block_size), knobs.num_heads)
     gates = _fenced(q @ means.transpose(-1, -2), block, is_causal=is_causal)

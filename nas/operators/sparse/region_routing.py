@@ -51,6 +51,9 @@ class Mixer(Operator[Knobs]):
         super().__init__(choices, site)
         heads = max(knobs.num_kv_heads for knobs in choices)
         width = max(knobs.head_dim for knobs in choices)
+        # cached now, since tensors have no values while a model is being exported
+        for knobs in choices:
+            _layout(*_grid(site), knobs.regions, torch.device("cpu"))
         self.lepe = nn.Parameter(torch.randn(heads, width, LEPE_SIZE, LEPE_SIZE) / LEPE_SIZE)
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
@@ -160,7 +163,7 @@ def _region_of_token(height: int, width: int, regions: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _layout(height: int, width: int, regions: int, device: torch.device) -> _Layout:
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), torch.device("cpu"):
         region = _region_of_token(height, width, regions)
         sizes = region.bincount()
         real = torch.arange(int(sizes.max())) < sizes.unsqueeze(1)
