@@ -91,6 +91,8 @@ def _block(block: BlockConfig, domain: Domain) -> BlockSpace:
             )
     if not combinations or not block.ffn or not block.gate:
         raise ArchError("a block needs at least one operator, one FFN and one gate; write 'none' for an absent one")
+    asked = {knob: getattr(block, knob) for knob in HEADS if any(knob in op for op in combinations)}
+    _refuse_dead("a block", asked, combinations)
     return BlockSpace(tuple(combinations), tuple(_ffns(block.ffn)), tuple(dict.fromkeys(block.gate)))
 
 
@@ -111,12 +113,18 @@ def _combinations(name: str, block: BlockConfig, domain: Domain) -> list[Operato
     choices = _choices(name, block)
     made = [OperatorArch.of(name, **dict(zip(choices, values, strict=True))) for values in _descending(choices)]
     legal = [op for op in made if _is_legal(op)]
-    for knob, values in choices.items():
-        if dead := [value for value in values if not any(op[knob] == value for op in legal)]:
-            raise ArchError(
-                f"operator {name!r}: no legal combination has {knob} = {dead}; remove it or widen the others"
-            )
+    if not legal:
+        raise ArchError(f"operator {name!r} has no legal combination of {choices}: widen its knobs")
+    _refuse_dead(f"operator {name!r}", {knob: choices[knob] for knob in block.operators[name]}, legal)
     return legal
+
+
+def _refuse_dead(owner: str, choices: Mapping[str, Sequence[Knob]], legal: Sequence[OperatorArch]) -> None:
+    """Every listed value must be reachable: a choice that no combination can take is a mistake in the space."""
+    for knob, values in choices.items():
+        users = [op for op in legal if knob in op]
+        if dead := [value for value in values if not any(op[knob] == value for op in users)]:
+            raise ArchError(f"{owner}: no legal combination has {knob} = {dead}; remove it or widen the other knobs")
 
 
 def _choices(name: str, block: BlockConfig) -> dict[str, tuple[Knob, ...]]:
