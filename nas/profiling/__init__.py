@@ -1,0 +1,28 @@
+"""Measuring latency: the device, the timer, parts and whole nets, and the table they end up in."""
+
+from nas.profiling.device import Device, fingerprint, foreign_load, moment
+from nas.profiling.measure import measure
+from nas.profiling.pieces import example_inputs
+from nas.profiling.profile import profile
+from nas.profiling.settings import ProfileConfig
+from nas.profiling.table import Row, load_rows, workload
+from nas.profiling.timer import TimerConfig, Timing, noise_floor, time_interleaved, time_module
+
+__all__ = [
+    "Device",
+    "ProfileConfig",
+    "Row",
+    "TimerConfig",
+    "Timing",
+    "example_inputs",
+    "fingerprint",
+    "foreign_load",
+    "load_rows",
+    "measure",
+    "moment",
+    "noise_floor",
+    "profile",
+    "time_interleaved",
+    "time_module",
+    "workload",
+]

@@ -1,0 +1,40 @@
+"""Stage `profile`: measures a space's parts and some of its whole nets on this device, within a budget of seconds."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nas.profiling import plan
+from nas.profiling.bench import Bench
+from nas.profiling.settings import ProfileConfig, Timer
+from nas.profiling.table import Row
+from nas.profiling.timer import time_interleaved
+from nas.progress import track
+from nas.run import Run
+from nas.supernet import Supernet
+
+PARTS_UNTIL, NETS_UNTIL = 0.45, 0.9
+
+
+def profile(net: Supernet, config: ProfileConfig, run: Run, seed: int, *, timer: Timer = time_interleaved) -> list[Row]:
+    """All rows of this device and workload, those of earlier calls included; each is on disk once it is measured."""
+    with evaluating(net), track("profile", config.seconds) as tracker:
+        bench = Bench.set_up(net, config, run, timer, tracker)
+        rng = random.Random(f"{seed}/profile")
+        parts = plan.plan_parts(net.space, rng)
+        nets = plan.plan_nets(net.space, net.shape, fit=config.fit_nets, held_out=config.held_out_nets, rng=rng)
+        bench.measure_parts(parts, until=PARTS_UNTIL * config.seconds)
+        bench.measure_nets(nets, until=NETS_UNTIL * config.seconds)
+        bench.measure_repeats(until=config.seconds)
+    return bench.rows
+
+
+@contextmanager
+def evaluating(net: Supernet) -> Iterator[None]:
+    """The net in eval mode, as before afterwards."""
+    before = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(before)

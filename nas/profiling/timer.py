@@ -1,0 +1,165 @@
+"""How long a module takes: medians over blocks of calls, alone or interleaved with a reference that shows drift."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor, nn
+
+from nas.config import config
+from nas.errors import MeasurementError
+from nas.profiling.clock import Call, Clock, clock_for, quiet
+
+NOTCH = 1.57  # half-width of a median's 95 % interval in quartile distances, "Variations of Box Plots" (1978)
+REPEATS = 8
+
+
+@config
+class TimerConfig:
+    """A sample is a block of calls that takes `block_ms`; samples are taken until the median is known to `precision`
+    (relative half-width of its 95 % interval), or `max_repeats` or `max_ms` are spent.
+
+    Short blocks in many rounds are best: a foreign program then disturbs a sample and its reference alike or not at all.
+    """
+
+    warmup_ms: Annotated[float, Field(ge=0)] = 3.0
+    block_ms: Annotated[float, Field(gt=0)] = 0.2
+    min_repeats: Annotated[int, Field(ge=3)] = 9
+    max_repeats: Annotated[int, Field(ge=3)] = 100
+    max_ms: Annotated[float, Field(gt=0)] = 250.0
+    precision: Annotated[float, Field(gt=0)] = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Median and quartiles of one call in milliseconds; `noise` is the median's relative uncertainty."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    repeats: int
+    clock: str
+
+    @property
+    def spread(self) -> float:
+        """Distance of the quartiles over the median."""
+        return (self.high_ms - self.low_ms) / self.median_ms if self.median_ms else 0.0
+
+    @property
+    def noise(self) -> float:
+        """Relative half-width of the median's 95 % interval."""
+        return NOTCH * self.spread / math.sqrt(self.repeats)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is timed: a module and its input."""
+
+    module: nn.Module
+    inputs: Tensor
+
+    def __call__(self) -> object:
+        """One forward pass."""
+        return self.module(self.inputs)
+
+
+def time_module(
+    module: nn.Module,
+    inputs: Tensor,
+    settings: TimerConfig | None = None,
+    *,
+    threads: int = 1,
+    clock: Clock | None = None,
+) -> Timing:
+    """The module's own timing, on a machine that is taken to hold still."""
+    settings, clock = settings or TimerConfig(), clock or clock_for(threads, inputs.device.type)
+    with quiet(threads):
+        sampler = _Sampler(Subject(module, inputs), settings, clock)
+        while not sampler.is_settled(sampler.samples):
+            sampler.sample()
+    return summarise(sampler.samples, clock.name)
+
+
+def time_interleaved(
+    subjects: Sequence[Subject],
+    reference: Subject,
+    settings: TimerConfig,
+    *,
+    threads: int = 1,
+    clock: Clock | None = None,
+) -> tuple[list[Timing], Timing]:
+    """Timings of the subjects and of the reference, in rounds, so that a machine that slows down slows down all.
+
+    Each sample is divided by the reference's samples on either side and multiplied by the reference's median.
+    """
+    clock = clock or clock_for(threads, reference.inputs.device.type)
+    with quiet(threads):
+        anchor = _Sampler(reference, settings, clock)
+        samplers = [_Sampler(subject, settings, clock) for subject in subjects]
+        taken: list[list[int]] = [[] for _ in samplers]
+        anchor.sample()
+        while waiting := [i for i, s in enumerate(samplers) if not s.is_settled(_corrected(s, taken[i], anchor))]:
+            for i in waiting:
+                samplers[i].sample()
+                taken[i].append(len(anchor.samples))
+            anchor.sample()
+    corrected = [_corrected(s, at, anchor) for s, at in zip(samplers, taken, strict=True)]
+    return [summarise(samples, clock.name) for samples in corrected], summarise(anchor.samples, clock.name)
+
+
+def noise_floor(
+    subject: Subject, settings: TimerConfig, *, limit: float, threads: int = 1, clock: Clock | None = None
+) -> float:
+    """Mean relative deviation of repeated timings of one net from their median; `MeasurementError` above `limit`."""
+    timings, _ = time_interleaved([subject] * REPEATS, subject, settings, threads=threads, clock=clock)
+    medians = np.asarray([timing.median_ms for timing in timings])
+    middle = float(np.median(medians))
+    floor = float(np.abs(medians / middle - 1).mean()) if middle else math.inf
+    if floor > limit:
+        raise MeasurementError(
+            f"repeated timings of one net must agree to {limit:.1%}, they differ by {floor:.1%}: stop other programs, "
+            "use profile.threads=1, or raise profile.max_noise"
+        )
+    return floor
+
+
+def summarise(samples: Sequence[float], clock: str) -> Timing:
+    """Median and quartiles of milliseconds per call."""
+    low, median, high = (float(value) for value in np.percentile(samples, (25, 50, 75)))
+    return Timing(median_ms=median, low_ms=low, high_ms=high, repeats=len(samples), clock=clock)
+
+
+class _Sampler:
+    """Warms up its subject, then takes samples of milliseconds per call."""
+
+    def __init__(self, subject: Call, settings: TimerConfig, clock: Clock) -> None:
+        self._subject, self._settings, self._clock = subject, settings, clock
+        self._count = self._warm_up()
+        self.samples: list[float] = []
+
+    def _warm_up(self) -> int:
+        self._clock.elapsed_ms(self._subject, 1)
+        once = max(self._clock.elapsed_ms(self._subject, 1), 1e-4)
+        count = max(1, round(self._settings.warmup_ms / once))
+        once = max(self._clock.elapsed_ms(self._subject, min(count, 1000)) / min(count, 1000), 1e-4)
+        return max(1, math.ceil(self._settings.block_ms / once))
+
+    def sample(self) -> None:
+        self.samples.append(self._clock.elapsed_ms(self._subject, self._count) / self._count)
+
+    def is_settled(self, samples: Sequence[float]) -> bool:
+        taken, settings = len(samples), self._settings
+        if taken < settings.min_repeats:
+            return False
+        spent = sum(self.samples) * self._count
+        out_of_time = taken >= settings.max_repeats or spent >= settings.max_ms
+        return out_of_time or summarise(samples, "").noise <= settings.precision
+
+
+def _corrected(sampler: _Sampler, taken: list[int], anchor: _Sampler) -> list[float]:
+    beside = [(anchor.samples[at - 1] + anchor.samples[min(at, len(anchor.samples) - 1)]) / 2 for at in taken]
+    usual = float(np.median(anchor.samples))
+    return [sample * usual / near if near else sample for sample, near in zip(sampler.samples, beside, strict=True)]
