@@ -26,7 +26,7 @@ def ranks(points: ArrayLike, directions: Sequence[Direction]) -> Indices:
 
 def hypervolume(points: ArrayLike, reference: ArrayLike, directions: Sequence[Direction]) -> float:
     """Volume dominated by `points` `[N, D]` up to `reference` `[D]`; points that are worse than it add nothing."""
-    rows, corner = as_costs(points, directions), as_costs([reference], directions)[0]
+    rows, corner = as_costs(points, directions), as_costs(np.atleast_2d(reference), directions)[0]
     return float(moocore.hypervolume(rows, ref=corner)) if len(rows) else 0.0
 
 
@@ -35,7 +35,7 @@ def feasible(values: ArrayLike, bounds: ArrayLike, directions: Sequence[Directio
 
     An infinite bound constrains nothing if its sign says so: `inf` where less is better, `-inf` elsewhere.
     """
-    rows, limits = as_costs(values, directions), as_costs([bounds], directions)[0]
+    rows, limits = as_costs(values, directions), as_costs(np.atleast_2d(bounds), directions)[0]
     return np.asarray((rows <= limits).all(axis=1), dtype=np.bool_)
 
 
@@ -45,7 +45,7 @@ def knee(points: ArrayLike, directions: Sequence[Direction]) -> int:
     With two objectives it is the point farthest below the line between the front's ends.
     """
     rows = as_costs(points, directions)
-    kept = front(rows, ["minimise"] * rows.shape[1])
+    kept = front(rows, least(rows))
     if not len(kept):
         raise ValueError("the knee of an empty set of points does not exist: pass at least one point")
     return int(kept[unit(rows[kept]).sum(axis=1).argmin()])
@@ -76,7 +76,13 @@ def as_costs(points: ArrayLike, directions: Sequence[Direction]) -> Points:
     return np.ascontiguousarray(rows * signs)
 
 
+def least(points: Points) -> list[Direction]:
+    """The directions of `points` `[N, D]` whose every column is better the less it is."""
+    return ["minimise" for _ in range(points.shape[1])]
+
+
 def unit(rows: Points) -> Points:
     """`rows` `[N, D]` with each column scaled to 0..1; a constant column becomes 0."""
     low, high = rows.min(axis=0), rows.max(axis=0)
-    return (rows - low) / np.where(high > low, high - low, 1.0)
+    scaled: Points = (rows - low) / np.where(high > low, high - low, 1.0)
+    return scaled

@@ -1,0 +1,64 @@
+"""After the search: the front measured on the device and scored on all validation data."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nas.arch import Arch
+from nas.pareto import knee, least, spread
+from nas.search.archive import Evaluation
+from nas.search.engine import front_of
+from nas.search.objectives import LATENCY, Values
+from nas.search.problem import Problem
+
+Measure = Callable[[Sequence[Arch]], Sequence[tuple[float, float]]]
+"""Median latency and its spread in milliseconds, one pair per arch."""
+Rescore = Callable[[Sequence[Arch]], Sequence[float]]
+"""The task's metric on all of val, one value per arch."""
+
+
+def finish_front(
+    problem: Problem,
+    evaluations: Sequence[Evaluation],
+    *,
+    metric: str,
+    measure: Measure,
+    rescore: Rescore,
+    cap: int = 12,
+) -> list[dict[str, Any]]:
+    """Rows for `front.json`: the front's archs with searched and measured values, cheapest first.
+
+    Up to `cap` archs that lie far apart are measured. `is_front` says whether the arch is still non-dominated and
+    within the constraints on the measured values, `is_knee` marks the balanced one among those.
+    """
+    chosen = _cap(problem, front_of(problem, evaluations), cap)
+    archs = [row.arch for row in chosen]
+    times, scores = measure(archs), rescore(archs)
+    rows = [_row(row, metric, time, score) for row, time, score in zip(chosen, times, scores, strict=True)]
+    values = [{**row["values"], LATENCY: row["measured"][LATENCY], metric: row["measured"][metric]} for row in rows]
+    kept = problem.front(values)
+    balanced = _knee(problem, [values[i] for i in kept])
+    for i, row in enumerate(rows):
+        row |= {"is_front": i in kept, "is_knee": bool(kept) and i == kept[balanced]}
+    return sorted(rows, key=lambda row: float(row["measured"]["latency_ms"]))
+
+
+def _cap(problem: Problem, rows: list[Evaluation], cap: int) -> list[Evaluation]:
+    if len(rows) <= cap:
+        return rows
+    points = problem.points([row.values for row in rows])
+    return [rows[int(i)] for i in spread(points, cap, least(points))]
+
+
+def _knee(problem: Problem, values: Sequence[Values]) -> int:
+    points = problem.points(values)
+    return knee(points, least(points)) if len(points) else 0
+
+
+def _row(row: Evaluation, metric: str, time: tuple[float, float], score: float) -> dict[str, Any]:
+    return {
+        "arch": row.arch.to_dict(),
+        "digest": row.arch.digest,
+        "origin": row.origin,
+        "values": dict(row.values),
+        "measured": {LATENCY: time[0], "latency_spread_ms": time[1], "quality_val": score, metric: score},
+    }

@@ -1,0 +1,98 @@
+"""A whole search on a trained supernet: problem, workers, archive, and random search beside it."""
+
+from dataclasses import dataclass
+
+from nas.data import Dataset
+from nas.errors import ConfigError
+from nas.run import Run
+from nas.search import strategies
+from nas.search.archive import Archive, Evaluation
+from nas.search.engine import front_of, hypervolume_curve, search
+from nas.search.executor import Executor, Scorer, SerialExecutor
+from nas.search.objectives import LATENCY, CheapObjectives, Predict, named_objectives
+from nas.search.problem import Problem
+from nas.search.scorer import SupernetScorer
+from nas.search.settings import ConstraintsConfig, SearchConfig, named_constraints
+from nas.search.workers import RayExecutor
+from nas.space import SearchSpace
+from nas.supernet import Supernet
+from nas.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a search leaves: its problem, its archive, and that of the random baseline."""
+
+    problem: Problem
+    evaluations: list[Evaluation]
+    random: list[Evaluation]
+
+    @property
+    def front(self) -> list[Evaluation]:
+        """The feasible, non-dominated evaluations."""
+        return front_of(self.problem, self.evaluations)
+
+    @property
+    def curves(self) -> tuple[list[float], list[float]]:
+        """Hypervolume after each evaluation, of the search and of the baseline, in one box."""
+        return (
+            hypervolume_curve(self.problem, self.evaluations, self.random),
+            hypervolume_curve(self.problem, self.random, self.evaluations),
+        )
+
+
+def supernet_problem(
+    net: Supernet, task: Task, predict: Predict | None, settings: SearchConfig, limits: ConstraintsConfig
+) -> Problem:
+    """The problem that the settings pose on this supernet; raises before long work if it cannot be solved."""
+    cheap = CheapObjectives(net.space, net.shape, predict)
+    objectives = named_objectives(settings.objectives, task.metric)
+    problem = Problem(net.space, objectives, named_constraints(limits, task.metric), cheap)
+    if predict is None and any(objective.name == LATENCY for objective in objectives):
+        raise ConfigError(f"objective {LATENCY!r} needs a latency predictor: run `nas profile` and `nas fit` first")
+    problem.check()
+    return problem
+
+
+def run_search(run: Run, problem: Problem, net: Supernet, task: Task, data: Dataset, settings: SearchConfig) -> Outcome:
+    """Searches, or goes on with the run's archive, and then runs the random baseline.
+
+    Results are in `search/<name>/archive.jsonl`, those of the baseline in `search/<name>/random.jsonl`; the baseline
+    takes from the archive what it has in common with the search, the first design above all.
+    """
+    scorer = SupernetScorer.of(net, task, data.searchable(), batch_size=settings.batch_size, limit=settings.val_limit)
+    kind = strategies.get(settings.strategy)
+    archives = [_archive(run, settings.name, part, problem.space) for part in ("archive", "random")]
+    shares = [settings.budget, round(settings.budget * settings.random_share)]
+    if all(len(archive) >= share for archive, share in zip(archives, shares, strict=True)):
+        return Outcome(problem=problem, evaluations=archives[0].evaluations, random=archives[1].evaluations)
+    executor = make_executor(scorer, settings)
+    try:
+        found = search(problem, _strategy(kind, problem, settings), executor, archives[0], budget=shares[0])
+        baseline = search(
+            problem,
+            _strategy(strategies.get("random"), problem, settings),
+            executor,
+            archives[1],
+            budget=shares[1],
+            known=archives[0].by_digest,
+            label="random",
+        )
+    finally:
+        executor.close()
+    return Outcome(problem=problem, evaluations=found, random=baseline)
+
+
+def make_executor(scorer: Scorer, settings: SearchConfig) -> Executor:
+    """Ray workers, or this process if `workers` is 0."""
+    if settings.workers == 0:
+        return SerialExecutor(scorer)
+    return RayExecutor(scorer, settings.workers, settings.ray.address, settings.ray.retries)
+
+
+def _archive(run: Run, name: str, part: str, space: SearchSpace) -> Archive:
+    return Archive(run.log(f"search/{name}/{part}.jsonl"), space)
+
+
+def _strategy(kind: type[strategies.Strategy], problem: Problem, settings: SearchConfig) -> strategies.Strategy:
+    return kind(problem, seed=settings.seed, first=settings.first, batch=settings.batch)
