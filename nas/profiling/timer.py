@@ -22,7 +22,7 @@ class TimerConfig:
     """A sample is a block of calls that takes `block_ms`; samples are taken until the median is known to `precision`
     (relative half-width of its 95 % interval), or `max_repeats` or `max_ms` are spent.
 
-    Short blocks in many rounds are best: a foreign program then disturbs a sample and its reference alike or not at all.
+    Short blocks in many rounds are best: a foreign program then disturbs a sample and its reference alike.
     """
 
     warmup_ms: Annotated[float, Field(ge=0)] = 3.0

@@ -1,0 +1,73 @@
+"""Times of single parts: measured ones from the table, others by a law fitted to the measured ones of their group."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import nnls
+
+from nas.predict.contract import Array
+from nas.predict.features import PartFeatures
+from nas.profiling.parts import Part
+
+ENOUGH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """time = weights . features, with weights of at least zero, so that no part gets cheaper by doing more."""
+
+    names: tuple[str, ...]
+    weights: Array
+
+    def __call__(self, common: Array, own: Mapping[str, float]) -> float:
+        """Milliseconds."""
+        numbers = np.concatenate([common, [own.get(name, 0.0) for name in self.names]])
+        return float(numbers @ self.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class PartTimes:
+    """Milliseconds of any part of a space."""
+
+    features: PartFeatures
+    measured: Mapping[str, float]
+    laws: Mapping[str, Law]
+    pooled: Law | None
+    _known: dict[Part, float] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def fit(cls, times: Mapping[Part, float], features: PartFeatures) -> "PartTimes":
+        """From measured times of some parts; groups with few of them share one law."""
+        groups: dict[str, list[Part]] = {}
+        for part in times:
+            groups.setdefault(part.group, []).append(part)
+        laws = {name: _law(parts, times, features) for name, parts in groups.items() if len(parts) >= ENOUGH}
+        pooled = _law(list(times), times, features, own=False) if times else None
+        return cls(features, {part.key: ms for part, ms in times.items()}, laws, pooled)
+
+    def ms(self, part: Part) -> float:
+        """The part's time; 0 if nothing at all was measured."""
+        if part not in self._known:
+            self._known[part] = self._ms(part)
+        return self._known[part]
+
+    def _ms(self, part: Part) -> float:
+        if part.key in self.measured:
+            return self.measured[part.key]
+        law = self.laws.get(part.group, self.pooled)
+        return law(self.features.common(part), self.features.own(part)) if law else 0.0
+
+
+def _law(parts: Sequence[Part], times: Mapping[Part, float], features: PartFeatures, *, own: bool = True) -> Law:
+    knobs = [features.own(part) if own else {} for part in parts]
+    names = tuple(sorted({name for found in knobs for name in found}))
+    rows = [
+        np.concatenate([features.common(p), [k.get(n, 0.0) for n in names]]) for p, k in zip(parts, knobs, strict=True)
+    ]
+    table, wanted = np.stack(rows), np.array([times[part] for part in parts])
+    scale = np.abs(table).max(0)
+    scale[scale == 0] = 1.0
+    # dividing by the time makes relative errors count
+    weights, _ = nnls(table / scale / wanted[:, None], np.ones(len(parts)))
+    return Law(names, weights / scale)
