@@ -66,12 +66,14 @@ class Run:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times a stage and records its seconds and how it ended under `stage.<name>` when it ends well."""
-        start, cpu = time.perf_counter(), time.process_time()
-        yield
-        spent = self.read_json("summary.json", {})
-        seconds = time.perf_counter() - start + float(spent.get(f"stage.{name}.interrupted_seconds", 0.0))
-        self.record({f"stage.{name}.seconds": seconds, f"stage.{name}.cpu_seconds": time.process_time() - cpu})
+        """Adds the seconds spent inside, also when interrupted, to `stage.<name>.seconds`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            key = f"stage.{name}.seconds"
+            before = float(self.read_json("summary.json", {}).get(key, 0.0))
+            self.record({key: round(before + time.perf_counter() - start, 2)})
 
 
 @dataclass(frozen=True, slots=True)

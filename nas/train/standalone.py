@@ -12,7 +12,7 @@ from nas.data.contract import Dataset
 from nas.run import Run
 from nas.supernet import Subnet, Supernet, extract
 from nas.tasks import of
-from nas.train.checkpoint import save_state
+from nas.train.checkpoint import load_state
 from nas.train.evaluate import evaluate
 from nas.train.loop import TrainConfig, Trainer, fit
 from nas.train.plan import Alone
@@ -41,7 +41,6 @@ def retrain(
     trainer = Trainer(alone.net, task, dataset.train, Alone(arch), _settings(config, training), seed)
     fit(trainer, run, folder)
     alone.net.cpu()
-    save_state(run, f"{folder}/weights.pt", {"net": alone.net.state_dict()})
     inherited = evaluate(net, arch, task, dataset.val)
     run.write_json(
         f"{folder}/result.json",
@@ -58,6 +57,16 @@ def retrain(
         },
     )
     return alone
+
+
+def load_retrained(run: Run, net: Supernet, arch: Arch) -> Supernet | None:
+    """The network that `retrain` left for the arch; None if it was not retrained."""
+    state = load_state(run, f"retrain/{arch.digest}/state.pt")
+    if state is None:
+        return None
+    alone = net.narrowed(arch)
+    alone.load_state_dict(state["net"])
+    return alone.eval()
 
 
 def _settings(config: RetrainConfig, training: TrainConfig) -> TrainConfig:

@@ -1,0 +1,256 @@
+"""The stages of a run in order, each a function of the run folder and the settings; done work is not done again."""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any, Literal
+
+import torch
+
+from nas import data, profiling, report, tasks, tracking
+from nas.arch import Arch
+from nas.config import config, load
+from nas.errors import CheckpointError, ConfigError
+from nas.export import ExportConfig, export
+from nas.predict import ErrorCard, LatencyPredictor, fit_predictor
+from nas.profiling import ProfileConfig
+from nas.progress import say
+from nas.run import Run
+from nas.search import ConstraintsConfig, SearchConfig, finish_front, run_search, summary, supernet_problem
+from nas.space import SearchSpace, load_space
+from nas.supernet import Supernet, extract
+from nas.train import RetrainConfig, TrainConfig, evaluate, load_retrained, load_supernet, retrain, train_supernet
+
+CHAIN = ("train", "profile", "fit", "search", "retrain", "export", "report")
+
+
+@config
+class RunConfig:
+    """Where the run lives, the root of its seeds, and whether W&B hears of it."""
+
+    dir: str
+    seed: int = 0
+    wandb: Literal["off", "offline", "online"] = "off"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run, typed."""
+
+    run: RunConfig
+    data: data.DataConfig
+    space: Mapping[str, Any]
+    train: TrainConfig
+    profile: ProfileConfig
+    search: SearchConfig
+    constraints: ConstraintsConfig
+    retrain: RetrainConfig
+    export: ExportConfig
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "run": RunConfig,
+    "data": data.DataConfig,
+    "train": TrainConfig,
+    "profile": ProfileConfig,
+    "search": SearchConfig,
+    "constraints": ConstraintsConfig,
+    "retrain": RetrainConfig,
+    "export": ExportConfig,
+}
+
+
+def settings(values: Mapping[str, Any]) -> Settings:
+    """The settings of a plain mapping; `ConfigError` names section and key of what is wrong."""
+    if unknown := sorted(set(values) - set(SECTIONS) - {"space"}):
+        raise ConfigError(f"settings have the sections {', '.join((*SECTIONS, 'space'))}; got unknown {unknown}")
+    typed = {}
+    for name, kind in SECTIONS.items():
+        try:
+            typed[name] = load(kind, values.get(name) or {})
+        except ConfigError as error:
+            raise ConfigError(f"{name}.{error}") from error
+    return Settings(space=values["space"], **typed)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run folder with its settings, and what several stages need of it."""
+
+    run: Run
+    settings: Settings
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space asked for."""
+        return load_space(self.settings.space)
+
+    @cached_property
+    def dataset(self) -> data.Dataset:
+        """The data asked for, test split included: only `retrain` reads it."""
+        return data.load(self.settings.data)
+
+    @cached_property
+    def task(self) -> tasks.Task:
+        """The task that the data poses."""
+        return tasks.of(self.dataset)
+
+    @cached_property
+    def net(self) -> Supernet:
+        """The run's trained supernet."""
+        return load_supernet(self.run, self.space)
+
+    @cached_property
+    def predictor(self) -> LatencyPredictor:
+        """Rebuilt from the device's table."""
+        cfg = self.settings.profile
+        load = profiling.workload(self.net.space.frame, self.net.shape, cfg.batch)
+        rows = profiling.load_rows(self.run, cfg.fingerprint(), load)
+        if not rows:
+            raise CheckpointError("this device has no measurements in the run: run `nas profile` first")
+        return fit_predictor(rows, self.net.space, self.net.shape)
+
+    @property
+    def front(self) -> list[dict[str, Any]]:
+        """Rows of the finished front."""
+        rows = self.run.read_json(f"search/{self.settings.search.name}/front.json")
+        if rows is None:
+            raise CheckpointError("this run has no finished search of that name: run `nas search` first")
+        return list(rows)
+
+
+def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bool = False) -> None:
+    """Runs a stage, or all of them, in the run folder of the settings."""
+    job = Job(Run.at(asked.run.dir), asked)
+    if text_only:
+        print(report.text(job.run))
+        return
+    _introduce(job.run, overrides)
+    for name in CHAIN if stage == "run" else (stage,):
+        with job.run.stage(name):
+            STAGES[name](job)
+
+
+def train(job: Job) -> None:
+    """The supernet."""
+    with tracking.tracker(job.settings.run.wandb, job.run) as log:
+        train_supernet(
+            job.run, job.settings.space, job.dataset, job.settings.train, seed=job.settings.run.seed, on_log=log
+        )
+    figures = job.run.read_json("summary.json")
+    metric = job.task.metric.name
+    say(
+        f"train     supernet of {job.space.size:.2g} architectures, largest has "
+        f"{metric} {figures[f'supernet.largest.val_{metric}']:.3f} on val"
+    )
+
+
+def profile(job: Job) -> None:
+    """The device's table."""
+    rows = profiling.profile(job.net, job.settings.profile, job.run, job.settings.run.seed)
+    say(f"profile   {len(rows)} measurements on this device")
+
+
+def fit(job: Job) -> None:
+    """The predictor and its error card."""
+    card = ErrorCard.of(job.predictor)
+    job.run.write_json("profile/card.json", card.to_dict())
+    job.run.record(card.figures())
+    say(card.text())
+
+
+def search(job: Job) -> None:
+    """The archive, then the front, measured and scored on all of val."""
+    cfg, task, net = job.settings.search, job.task, job.net
+    problem = supernet_problem(net, task, job.predictor.predict, cfg, job.settings.constraints)
+    outcome = run_search(job.run, problem, net, task, job.dataset.searchable(), cfg)
+    rows = finish_front(
+        problem,
+        outcome.evaluations,
+        metric=task.metric.name,
+        measure=lambda archs: _measured(job, archs),
+        rescore=lambda archs: [evaluate(net, arch, task, job.dataset.val) for arch in archs],
+        cap=cfg.front_size,
+    )
+    job.run.write_json(f"search/{cfg.name}/front.json", rows)
+    job.run.record(summary(outcome, rows, task.metric.name))
+    say(report.front_table(job.run))
+
+
+def retrain_winners(job: Job) -> None:
+    """Winners alone, and their test score."""
+    cfg = job.settings
+    for arch in _chosen(job):
+        if job.run.read_json(f"retrain/{arch.digest}/result.json") is None:
+            retrain(job.run, job.net, arch, job.dataset, cfg.retrain, cfg.train, seed=cfg.run.seed)
+        result = job.run.read_json(f"retrain/{arch.digest}/result.json")
+        job.run.record({f"retrain.{arch.digest}.{k}": result[k] for k in ("inherited_val", "val", "test")})
+        say(
+            f"retrain   {arch.digest}  {result['metric']}: inherited {result['inherited_val']:.4f}, alone "
+            f"{result['val']:.4f} on val, {result['test']:.4f} on test"
+        )
+
+
+def export_winners(job: Job) -> None:
+    """Winners with their retrained weights where there are any."""
+    for arch in _chosen(job):
+        net = load_retrained(job.run, job.net, arch) or job.net
+        card = export(net, arch, job.run.path / "export" / arch.digest, job.settings.export)
+        job.run.record({f"export.{arch.digest}.{name}": value for name, value in card.parity.items()})
+        say(f"export    {arch.digest}  {job.run.path / 'export' / arch.digest}")
+
+
+def write_report(job: Job) -> None:
+    """The page."""
+    say(f"report    {report.write(job.run)}")
+
+
+STAGES: dict[str, Callable[[Job], None]] = {
+    "train": train,
+    "profile": profile,
+    "fit": fit,
+    "search": search,
+    "retrain": retrain_winners,
+    "export": export_winners,
+    "report": write_report,
+}
+
+
+def _measured(job: Job, archs: Sequence[Arch]) -> list[tuple[float, float]]:
+    timings = profiling.measure([extract(job.net, arch) for arch in archs], job.settings.profile)
+    return [(timing.median_ms, timing.high_ms - timing.low_ms) for timing in timings]
+
+
+def _chosen(job: Job) -> list[Arch]:
+    """The archs asked for, or some of the front from its best quality towards its fastest."""
+    known = {row["digest"]: Arch.from_dict(row["arch"]) for row in job.front}
+    wanted = job.settings.retrain.archs
+    if missing := [digest for digest in wanted if digest not in known]:
+        raise ConfigError(f"retrain.archs must be of the front ({', '.join(known)}); got {', '.join(missing)}")
+    if wanted:
+        return [known[digest] for digest in wanted]
+    front = [Arch.from_dict(row["arch"]) for row in job.front if row["is_front"]]
+    count = min(job.settings.retrain.count, len(front))
+    return [front[round(i * (len(front) - 1) / max(1, count))] for i in range(count, 0, -1)]
+
+
+def _introduce(run: Run, overrides: Sequence[str]) -> None:
+    known = run.read_json("run.json", {})
+    kept = {arg.partition("=")[0]: arg for arg in [*known.get("overrides", []), *overrides]}
+    packages = ("torch", "numpy", "ray", "optuna", "hydra-core")
+    run.write_json(
+        "run.json",
+        {
+            "format": 1,
+            "overrides": list(kept.values()),
+            "command": " ".join(sys.argv),
+            "started": known.get("started", time.strftime("%Y-%m-%dT%H:%M:%S")),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+            "machine": {"system": platform.platform(), "cores": os.cpu_count(), "cuda": torch.cuda.is_available()},
+        },
+    )
