@@ -8,6 +8,7 @@ from nas.search.job import Outcome, run_search, supernet_problem
 from nas.search.objectives import CheapObjectives, Constraint, Objective
 from nas.search.problem import Problem
 from nas.search.settings import ConstraintsConfig, SearchConfig
+from nas.search.summary import summary
 
 __all__ = [
     "Archive",
@@ -27,5 +28,6 @@ __all__ = [
     "hypervolume_curve",
     "run_search",
     "search",
+    "summary",
     "supernet_problem",
 ]

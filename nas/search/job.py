@@ -1,5 +1,6 @@
 """A whole search on a trained supernet: problem, workers, archive, and random search beside it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.data import Dataset
@@ -58,29 +59,33 @@ def run_search(run: Run, problem: Problem, net: Supernet, task: Task, data: Data
     """Searches, or goes on with the run's archive, and then runs the random baseline.
 
     Results are in `search/<name>/archive.jsonl`, those of the baseline in `search/<name>/random.jsonl`; the baseline
-    takes from the archive what it has in common with the search, the first design above all.
+    takes from the archive what it has in common with the search, the first design above all. The hypervolume after
+    each evaluation of both is in `search/<name>/curve.json`.
     """
-    scorer = SupernetScorer.of(net, task, data.searchable(), batch_size=settings.batch_size, limit=settings.val_limit)
-    kind = strategies.get(settings.strategy)
     archives = [_archive(run, settings.name, part, problem.space) for part in ("archive", "random")]
-    shares = [settings.budget, round(settings.budget * settings.random_share)]
-    if all(len(archive) >= share for archive, share in zip(archives, shares, strict=True)):
-        return Outcome(problem=problem, evaluations=archives[0].evaluations, random=archives[1].evaluations)
+    budgets = [settings.budget, round(settings.budget * settings.random_share)]
+    if any(len(archive) < budget for archive, budget in zip(archives, budgets, strict=True)):
+        scorer = SupernetScorer.of(
+            net, task, data.searchable(), batch_size=settings.batch_size, limit=settings.val_limit
+        )
+        _fill(problem, scorer, archives, budgets, settings)
+    outcome = Outcome(problem=problem, evaluations=archives[0].evaluations, random=archives[1].evaluations)
+    run.write_json(f"search/{settings.name}/curve.json", dict(zip(("search", "random"), outcome.curves, strict=True)))
+    return outcome
+
+
+def _fill(
+    problem: Problem, scorer: Scorer, archives: Sequence[Archive], budgets: Sequence[int], settings: SearchConfig
+) -> None:
+    main, random = archives
+    kinds = [strategies.get(name) for name in (settings.strategy, "random")]
+    ours, baseline = (kind(problem, seed=settings.seed, first=settings.first, batch=settings.batch) for kind in kinds)
     executor = make_executor(scorer, settings)
     try:
-        found = search(problem, _strategy(kind, problem, settings), executor, archives[0], budget=shares[0])
-        baseline = search(
-            problem,
-            _strategy(strategies.get("random"), problem, settings),
-            executor,
-            archives[1],
-            budget=shares[1],
-            known=archives[0].by_digest,
-            label="random",
-        )
+        search(problem, ours, executor, main, budget=budgets[0])
+        search(problem, baseline, executor, random, budget=budgets[1], known=main.by_digest, label="random")
     finally:
         executor.close()
-    return Outcome(problem=problem, evaluations=found, random=baseline)
 
 
 def make_executor(scorer: Scorer, settings: SearchConfig) -> Executor:
@@ -92,7 +97,3 @@ def make_executor(scorer: Scorer, settings: SearchConfig) -> Executor:
 
 def _archive(run: Run, name: str, part: str, space: SearchSpace) -> Archive:
     return Archive(run.log(f"search/{name}/{part}.jsonl"), space)
-
-
-def _strategy(kind: type[strategies.Strategy], problem: Problem, settings: SearchConfig) -> strategies.Strategy:
-    return kind(problem, seed=settings.seed, first=settings.first, batch=settings.batch)

@@ -14,6 +14,10 @@ def chance(*parts: object) -> float:
     return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:8], 16) / 2**32
 
 
+def is_slow(arch: Arch) -> bool:
+    return int(arch.digest, 16) % 10 == 0
+
+
 def block_quality(i: int, block: BlockArch) -> float:
     mixing = 0.0 if block.operator.name == NONE else 1.0 + 0.5 * chance(i, block.operator.knobs)
     return (0.5 + chance("weight", i)) * (mixing + 0.4 * block.ffn.ratio**0.5)
@@ -50,5 +54,5 @@ class Brittle:
     def __call__(self, arch: Arch) -> dict[str, float]:
         if arch.digest == self.poison:
             os._exit(1)
-        time.sleep(0.2 if int(arch.digest, 16) % 10 == 0 else 0.0)
+        time.sleep(0.2 if is_slow(arch) else 0.0)
         return {**Toy()(arch), "omp": float(os.environ.get("OMP_NUM_THREADS", "0"))}

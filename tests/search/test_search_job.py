@@ -1,0 +1,118 @@
+"""From an untrained supernet to the rows of a front, in this process."""
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import nas.search
+from nas.arch import Arch
+from nas.config import load
+from nas.data import DataConfig, Dataset
+from nas.data import load as load_data
+from nas.errors import ConfigError, InfeasibleError
+from nas.run import Run
+from nas.search import (
+    ConstraintsConfig,
+    Evaluation,
+    Outcome,
+    Problem,
+    SearchConfig,
+    finish_front,
+    run_search,
+    strategies,
+    summary,
+    supernet_problem,
+)
+from nas.search.scorer import SupernetScorer
+from nas.supernet import Supernet
+from nas.tasks import Task, of
+from nas.train import evaluate
+from tests.search.conftest import space_of
+from tests.search.toys import Toy
+
+SETTINGS = {"budget": 20, "workers": 0, "first": 8, "batch": 4, "val_limit": 32, "random_share": 0.75}
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return load_data(load(DataConfig, {"name": "digits", "val_size": 64})).searchable()
+
+
+@pytest.fixture(scope="module")
+def task(data: Dataset) -> Task:
+    return of(data)
+
+
+@pytest.fixture(scope="module")
+def net(data: Dataset) -> Supernet:
+    return Supernet(space_of(), data.shape)
+
+
+def predict(archs: Sequence[Arch]) -> list[float]:
+    return [1.0 + len(arch.blocks) * arch.stages[0].embed_dim for arch in archs]
+
+
+def run(path: Path, net: Supernet, task: Task, data: Dataset, **settings: object) -> Outcome:
+    config = load(SearchConfig, {**SETTINGS, **settings})
+    problem = supernet_problem(net, task, predict, config, ConstraintsConfig())
+    return run_search(Run.at(path), problem, net, task, data, config)
+
+
+def test_a_search_leaves_what_the_run_folder_promises(tmp_path: Path, net: Supernet, task: Task, data: Dataset) -> None:
+    outcome = run(tmp_path, net, task, data)
+    folder = Run.at(tmp_path)
+    assert len(folder.log("search/main/archive.jsonl").rows()) == len(outcome.evaluations) == 20
+    assert len(folder.log("search/main/random.jsonl").rows()) == len(outcome.random) == 15
+    assert sum(row.seconds == 0 for row in outcome.random) >= 8
+    curves = folder.read_json("search/main/curve.json")
+    assert [len(curves["search"]), len(curves["random"])] == [20, 15]
+    arch = outcome.evaluations[3]
+    assert arch.values["accuracy"] == evaluate(net, arch.arch, task, data.val, limit=32)
+    again = run(tmp_path, net, task, data)
+    assert again.evaluations == outcome.evaluations
+
+
+def test_the_front_is_judged_by_what_was_measured(problem: Problem) -> None:
+    archs = strategies.get("random")(problem).ask(60)
+    values = [{**known, **Toy()(arch)} for arch, known in zip(archs, problem.cheap(archs), strict=True)]
+    found = [Evaluation(arch=a, values=v, origin="x", seconds=0.1) for a, v in zip(archs, values, strict=True)]
+    slow = max(found, key=lambda row: row.values["accuracy"]).arch
+    rows = finish_front(
+        problem,
+        found,
+        metric="accuracy",
+        measure=lambda archs: [(1e6 if arch == slow else 1.0 + len(arch.blocks), 0.5) for arch in archs],
+        rescore=lambda archs: [0.01 if arch == slow else Toy()(arch)["accuracy"] for arch in archs],
+        cap=5,
+    )
+    assert len(rows) == 5
+    times = [row["measured"]["latency_ms"] for row in rows]
+    assert times == sorted(times)
+    assert [(row["digest"], row["is_front"]) for row in rows][-1] == (slow.digest, False)
+    assert [row["is_front"] for row in rows if row["is_knee"]] == [True]
+    assert set(rows[0]["measured"]) == {"latency_ms", "latency_spread_ms", "quality_val", "accuracy"}
+    assert rows[0]["values"]["accuracy"] == Toy()(Arch.from_dict(rows[0]["arch"]))["accuracy"]
+    outcome = Outcome(problem=problem, evaluations=found, random=found[:20])
+    figures = summary(outcome, rows, "accuracy")
+    assert (figures["search.evaluations"], figures["search.duplicates"]) == (60, 0)
+    assert figures["search.front.size"] == sum(row["is_front"] for row in rows)
+    assert figures["search.evaluations_to_random"] <= 20
+
+
+def test_problems_are_refused_before_long_work(net: Supernet, task: Task) -> None:
+    config = load(SearchConfig, SETTINGS)
+    with pytest.raises(ConfigError, match="needs a latency predictor: run `nas profile` and `nas fit` first"):
+        supernet_problem(net, task, None, config, ConstraintsConfig())
+    with pytest.raises(InfeasibleError, match="meets latency_ms <= 0.5: the cheapest has latency_ms 1"):
+        supernet_problem(net, task, predict, config, load(ConstraintsConfig, {"latency_ms": 0.5}))
+
+
+def test_workers_get_no_test_split(net: Supernet, task: Task, data: Dataset) -> None:
+    scorer = SupernetScorer.of(net, task, data)
+    assert scorer.val is data.val
+    assert not any(isinstance(value, Dataset) for value in vars(scorer).values())
+    for file in Path(str(nas.search.__file__)).parent.rglob("*.py"):
+        names = {n.attr for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)}
+        assert not names & {"test", "held_out"}, file
