@@ -1,7 +1,7 @@
 """Latency as a sum over parts, each kind of part with one factor that whole nets correct."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from nas.space import SearchSpace
 
 ENDS = "ends"
 STRENGTHS = tuple(10.0**power for power in np.arange(-3, 2.5, 0.5))
+TRUSTS = (1.0, 0.5, 0.25, 0.0)
 BLOCK_SHARE = 0.05  # a correction per block of this share of a block's mean time counts as much as one by factor two
 
 
@@ -33,6 +34,8 @@ class Additive:
     per_block: float
     known: frozenset[str]
     """Operators that some row holds."""
+    error: float = 0.0
+    """Leave-one-out error on the nets that the factors were fitted to."""
     _sums: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -42,10 +45,14 @@ class Additive:
         measured = {by_key[row.name]: row.median_ms for row in parts if row.name in by_key}
         times = PartTimes.fit(measured, PartFeatures.of(space, shape))
         archs = [row.network() for row in nets]
+        wanted = np.array([row.median_ms for row in nets])
         known = {part.operator.name for part in measured} | {b.operator.name for a in archs for b in a.blocks}
         groups = (ENDS, "gate", "ffn", *(name for name in space.operator_names() if name != NONE))
-        plain = cls(times, groups, np.ones(len(groups) + 2), 1.0, frozenset(known | {NONE}))
-        return plain.corrected(archs, np.array([row.median_ms for row in nets]))
+        operators, start = frozenset(known | {NONE}), np.ones(len(groups) + 2)
+        fitted = (
+            cls(times.trusting(trust), groups, start, 1.0, operators).corrected(archs, wanted) for trust in TRUSTS
+        )
+        return min(fitted, key=lambda additive: additive.error)
 
     def corrected(self, archs: Sequence[Arch], wanted: Array) -> "Additive":
         """The same with factors that fit these nets."""
@@ -53,12 +60,12 @@ class Additive:
         blocks = sum(len(arch.blocks) for arch in archs)
         per_block = BLOCK_SHARE * float(wanted.sum()) / max(1, blocks)
         start = np.concatenate([np.ones(size), np.zeros(2)])
-        fresh = Additive(self.times, self.groups, start, per_block, self.known, self._sums)
+        fresh = replace(self, factors=start, per_block=per_block)
         if not archs:
             return fresh
         table = fresh.table(archs) / wanted[:, None]
-        change = _ridge(table, 1.0 - table @ start)
-        return Additive(self.times, self.groups, start + change, per_block, self.known, self._sums)
+        change, error = _ridge(table, 1.0 - table @ start)
+        return replace(fresh, factors=start + change, error=error)
 
     def predict(self, archs: Sequence[Arch]) -> Array:
         """Milliseconds `[len(archs)]`."""
@@ -94,8 +101,8 @@ class Additive:
         return sums
 
 
-def _ridge(table: Array, wanted: Array) -> Array:
-    best, least = np.zeros(table.shape[1]), np.inf
+def _ridge(table: Array, wanted: Array) -> tuple[Array, float]:
+    best, least = np.zeros(table.shape[1]), float("inf")
     for strength in STRENGTHS:
         inverse = np.linalg.inv(table.T @ table + strength * np.eye(table.shape[1]))
         change = inverse @ table.T @ wanted
@@ -103,4 +110,4 @@ def _ridge(table: Array, wanted: Array) -> Array:
         error = float(np.abs((wanted - table @ change) / (1 - np.minimum(leverage, 0.999))).mean())
         if error < least:
             best, least = change, error
-    return best
+    return best, least

@@ -3,9 +3,9 @@
 from nas.profiling.device import Device, fingerprint, foreign_load, moment
 from nas.profiling.measure import measure
 from nas.profiling.pieces import example_inputs
-from nas.profiling.profile import profile
+from nas.profiling.profile import profile, profiled
 from nas.profiling.settings import ProfileConfig
-from nas.profiling.table import Row, load_rows, workload
+from nas.profiling.table import Row
 from nas.profiling.timer import TimerConfig, Timing, noise_floor, time_interleaved, time_module
 
 __all__ = [
@@ -17,12 +17,11 @@ __all__ = [
     "example_inputs",
     "fingerprint",
     "foreign_load",
-    "load_rows",
     "measure",
     "moment",
     "noise_floor",
     "profile",
+    "profiled",
     "time_interleaved",
     "time_module",
-    "workload",
 ]

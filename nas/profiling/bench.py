@@ -10,9 +10,9 @@ from nas.profiling import plan
 from nas.profiling.device import Device, foreign_load, moment
 from nas.profiling.parts import Part
 from nas.profiling.pieces import Cut, cut_net, cut_part
-from nas.profiling.settings import ProfileConfig, Timer
-from nas.profiling.table import Kind, Row, Split, log_name, read_rows, row_data, workload
-from nas.profiling.timer import Subject, Timing, noise_floor, time_interleaved
+from nas.profiling.settings import ProfileConfig
+from nas.profiling.table import Kind, Row, Split, log_name, read_rows, row_data
+from nas.profiling.timer import Subject, Timer, Timing, noise_floor
 from nas.progress import Tracker
 from nas.run import Run
 from nas.supernet import Supernet
@@ -38,6 +38,7 @@ class Bench:
     config: ProfileConfig
     run: Run
     device: Device
+    workload: str
     timer: Timer
     tracker: Tracker
     reference: Subject
@@ -49,14 +50,15 @@ class Bench:
     def set_up(cls, net: Supernet, config: ProfileConfig, run: Run, timer: Timer, tracker: Tracker) -> "Bench":
         """Reads the rows of earlier sittings and, unless nothing is left to do, checks that the machine is calm."""
         device = config.fingerprint()
-        rows = read_rows(run, device, workload(net.space.frame, net.shape, config.batch))
+        load = plan.workload(net.space, net.shape, config.batch)
+        rows = read_rows(run, device, load)
         run.write_json(f"profile/{device.digest}.json", device.to_dict())
         middle = cut_net(net, plan.middling(net.space, net.shape), batch=config.batch, seed=0)
         reference = middle.subject(config.device, config.torch_dtype)
         spent = sum(row.seconds for row in rows)
-        bench = cls(net, config, run, device, timer, tracker, reference, rows, spent)
-        if timer is time_interleaved and spent < config.seconds:
-            noise_floor(reference, config.timer, limit=config.max_noise, threads=config.threads)
+        bench = cls(net, config, run, device, load, timer, tracker, reference, rows, spent)
+        if spent < config.seconds:
+            noise_floor(reference, config.timer, limit=config.max_noise, threads=config.threads, timer=timer)
         return bench
 
     @property
@@ -128,7 +130,7 @@ class Bench:
             clock=timing.clock,
             foreign_load=load,
             device=self.device.digest,
-            workload=workload(net.space.frame, net.shape, config.batch),
+            workload=self.workload,
             batch=config.batch,
             threads=config.threads,
             dtype=config.dtype,

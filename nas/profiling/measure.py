@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from nas.errors import MeasurementError
 from nas.profiling.pieces import example_inputs
-from nas.profiling.settings import ProfileConfig, Timer
-from nas.profiling.timer import Subject, Timing, time_interleaved
+from nas.profiling.settings import ProfileConfig
+from nas.profiling.timer import Subject, Timer, Timing, time_interleaved
 from nas.supernet import Subnet, network_cost
 
 PATIENCE = 3

@@ -1,5 +1,6 @@
 """What to measure, in an order whose every beginning is a fair choice, so that any budget may end it."""
 
+import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -67,6 +68,13 @@ def middling(space: SearchSpace, shape: TaskShape) -> Arch:
     rng = random.Random(0)
     few = sorted((sample(space, rng) for _ in range(9)), key=lambda a: network_cost(space.frame, shape, a).flops)
     return few[len(few) // 2]
+
+
+def workload(space: SearchSpace, shape: TaskShape, batch: int) -> str:
+    """Twelve hex digits of what rows must share to compare: frame, task shape, batch and reference net."""
+    frame = space.frame
+    content = repr((frame.domain, frame.stem, frame.reductions, shape, batch, middling(space, shape).digest))
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def _dominated(space: SearchSpace, rng: random.Random, *, count: int) -> Iterator[Arch]:

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 
 from nas.profiling import plan
 from nas.profiling.bench import Bench
-from nas.profiling.settings import ProfileConfig, Timer
-from nas.profiling.table import Row
-from nas.profiling.timer import time_interleaved
+from nas.profiling.settings import ProfileConfig
+from nas.profiling.table import Row, load_rows
+from nas.profiling.timer import Timer, time_interleaved
 from nas.progress import track
 from nas.run import Run
+from nas.shapes import TaskShape
+from nas.space import SearchSpace
 from nas.supernet import Supernet
 
 PARTS_UNTIL, NETS_UNTIL = 0.45, 0.9
@@ -27,6 +29,11 @@ def profile(net: Supernet, config: ProfileConfig, run: Run, seed: int, *, timer:
         bench.measure_nets(nets, until=NETS_UNTIL * config.seconds)
         bench.measure_repeats(until=config.seconds)
     return bench.rows
+
+
+def profiled(run: Run, space: SearchSpace, shape: TaskShape, config: ProfileConfig) -> list[Row]:
+    """The rows that `profile` left; `MeasurementError` if this device was not measured with these settings."""
+    return load_rows(run, config.fingerprint(), plan.workload(space, shape, config.batch))
 
 
 @contextmanager

@@ -1,7 +1,6 @@
-"""Settings of the profile, and what a timer of interleaved modules looks like."""
+"""Settings of the profile."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -9,7 +8,7 @@ from pydantic import Field
 from nas.config import config
 from nas.errors import ConfigError
 from nas.profiling.device import Device, fingerprint
-from nas.profiling.timer import Subject, TimerConfig, Timing
+from nas.profiling.timer import TimerConfig
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -46,12 +45,3 @@ class ProfileConfig:
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise ConfigError(f"profile.device={self.device} needs a CUDA device, this machine has none: use cpu")
         return fingerprint(self.threads, self.device, dtype=self.dtype)
-
-
-class Timer(Protocol):
-    """Times subjects in turn with a reference; `time_interleaved`, or a test's double."""
-
-    def __call__(
-        self, subjects: Sequence[Subject], reference: Subject, settings: TimerConfig, *, threads: int = 1
-    ) -> tuple[list[Timing], Timing]:
-        """Timings of the subjects and of the reference."""

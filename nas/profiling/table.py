@@ -1,6 +1,5 @@
 """The table of measurements of one device: rows as logged, and rows brought to one state of the machine."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
@@ -11,8 +10,6 @@ from nas.arch import Arch
 from nas.errors import CheckpointError, MeasurementError
 from nas.profiling.device import Device
 from nas.run import Run
-from nas.shapes import TaskShape
-from nas.space.space import Frame
 
 Kind = Literal["part", "net"]
 Split = Literal["", "fit", "held_out", "repeat"]
@@ -66,12 +63,6 @@ class Row:
         if self.arch is None:
             raise MeasurementError(f"only rows of whole nets have an arch, {self.name} is a part: filter by kind")
         return Arch.from_dict(self.arch)
-
-
-def workload(frame: Frame, shape: TaskShape, batch: int) -> str:
-    """Twelve hex digits of what spaces must share for their rows to be of use to each other."""
-    content = repr((frame.domain, frame.stem, frame.reductions, shape, batch))
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def load_rows(run: Run, device: Device, load: str) -> list[Row]:

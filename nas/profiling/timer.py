@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -29,7 +29,7 @@ class TimerConfig:
     block_ms: Annotated[float, Field(gt=0)] = 0.2
     min_repeats: Annotated[int, Field(ge=3)] = 9
     max_repeats: Annotated[int, Field(ge=3)] = 100
-    max_ms: Annotated[float, Field(gt=0)] = 250.0
+    max_ms: Annotated[float, Field(gt=0)] = 150.0
     precision: Annotated[float, Field(gt=0)] = 0.01
 
 
@@ -64,6 +64,15 @@ class Subject:
     def __call__(self) -> object:
         """One forward pass."""
         return self.module(self.inputs)
+
+
+class Timer(Protocol):
+    """Times subjects in turn with a reference: `time_interleaved`, or a test's double."""
+
+    def __call__(
+        self, subjects: Sequence[Subject], reference: Subject, settings: TimerConfig, *, threads: int = 1
+    ) -> tuple[list[Timing], Timing]:
+        """Timings of the subjects and of the reference."""
 
 
 def time_module(
@@ -111,10 +120,10 @@ def time_interleaved(
 
 
 def noise_floor(
-    subject: Subject, settings: TimerConfig, *, limit: float, threads: int = 1, clock: Clock | None = None
+    subject: Subject, settings: TimerConfig, *, limit: float, threads: int = 1, timer: Timer = time_interleaved
 ) -> float:
     """Mean relative deviation of repeated timings of one net from their median; `MeasurementError` above `limit`."""
-    timings, _ = time_interleaved([subject] * REPEATS, subject, settings, threads=threads, clock=clock)
+    timings, _ = timer([subject] * REPEATS, subject, settings, threads=threads)
     medians = np.asarray([timing.median_ms for timing in timings])
     middle = float(np.median(medians))
     floor = float(np.abs(medians / middle - 1).mean()) if middle else math.inf
