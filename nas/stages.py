@@ -17,7 +17,8 @@ from nas.arch import Arch
 from nas.config import config, load
 from nas.errors import CheckpointError, ConfigError
 from nas.export import ExportConfig, export
-from nas.predict import ErrorCard, LatencyPredictor, fit_predictor
+from nas.predict import ErrorCard, PredictConfig, fit_predictor
+from nas.predict.learned import Corrected
 from nas.profiling import ProfileConfig
 from nas.progress import say
 from nas.run import Run
@@ -47,6 +48,7 @@ class Settings:
     space: Mapping[str, Any]
     train: TrainConfig
     profile: ProfileConfig
+    predict: PredictConfig
     search: SearchConfig
     constraints: ConstraintsConfig
     retrain: RetrainConfig
@@ -58,6 +60,7 @@ SECTIONS: dict[str, type[Any]] = {
     "data": data.DataConfig,
     "train": TrainConfig,
     "profile": ProfileConfig,
+    "predict": PredictConfig,
     "search": SearchConfig,
     "constraints": ConstraintsConfig,
     "retrain": RetrainConfig,
@@ -106,14 +109,19 @@ class Job:
         return load_supernet(self.run, self.space)
 
     @cached_property
-    def predictor(self) -> LatencyPredictor:
-        """Rebuilt from the device's table."""
+    def measured(self) -> list[profiling.Row]:
+        """The device's table."""
         cfg = self.settings.profile
         load = profiling.workload(self.net.space.frame, self.net.shape, cfg.batch)
         rows = profiling.load_rows(self.run, cfg.fingerprint(), load)
         if not rows:
             raise CheckpointError("this device has no measurements in the run: run `nas profile` first")
-        return fit_predictor(rows, self.net.space, self.net.shape)
+        return rows
+
+    @cached_property
+    def predictor(self) -> Corrected:
+        """Rebuilt from the device's table."""
+        return fit_predictor(self.measured, self.net.space, self.net.shape, self.settings.predict)
 
     @property
     def front(self) -> list[dict[str, Any]]:
@@ -158,7 +166,7 @@ def profile(job: Job) -> None:
 
 def fit(job: Job) -> None:
     """The predictor and its error card."""
-    card = ErrorCard.of(job.predictor)
+    card = ErrorCard.of(job.predictor, job.measured, job.net.space, job.net.shape)
     job.run.write_json("profile/card.json", card.to_dict())
     job.run.record(card.figures())
     say(card.text())
@@ -167,7 +175,9 @@ def fit(job: Job) -> None:
 def search(job: Job) -> None:
     """The archive, then the front, measured and scored on all of val."""
     cfg, task, net = job.settings.search, job.task, job.net
-    problem = supernet_problem(net, task, job.predictor.predict, cfg, job.settings.constraints)
+    problem = supernet_problem(
+        net, task, lambda archs: job.predictor.predict(archs).tolist(), cfg, job.settings.constraints
+    )
     outcome = run_search(job.run, problem, net, task, job.dataset.searchable(), cfg)
     rows = finish_front(
         problem,
