@@ -1,0 +1,101 @@
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nas.arch import Arch
+from nas.errors import MeasurementError
+from nas.profiling import example_inputs
+from nas.profiling.parts import arch_parts, space_parts
+from nas.profiling.pieces import cut_net, cut_part
+from nas.profiling.plan import middling, plan_nets, plan_parts
+from nas.space import sample
+from nas.supernet import Supernet
+from tests.spaces import DIGITS, SHAPES, TEXT, names, shipped
+
+
+def net_of(name: str) -> Supernet:
+    return Supernet(shipped(name), SHAPES[name]).eval()
+
+
+@pytest.mark.parametrize("name", names())
+def test_parts_of_every_kind_and_operator_equal_their_slice(name: str) -> None:
+    net = net_of(name)
+    chosen = {(part.group, part.stage): part for part in space_parts(net.space)}
+    assert {group for group, _ in chosen} >= {"stem", "head", "ffn"}
+    for part in chosen.values():
+        subject = cut_part(net, part, batch=2, seed=0).subject("cpu", torch.float32)
+        with torch.inference_mode():
+            assert torch.isfinite(subject()).all()  # type: ignore[call-overload]
+
+
+def test_parts_in_a_row_are_the_network() -> None:
+    net = net_of("pyramid_small")
+    # parts are cut from the first block that offers them, and a gate acts inside its mixer's branch
+    stages = net.space.largest().stages
+    arch = Arch(tuple(replace(s, blocks=(replace(s.blocks[0], gate="none"),)) for s in stages))
+    x = example_inputs(net.shape, 2, 0)
+    with torch.inference_mode():
+        expected = net(x, arch)
+        for part in arch_parts(arch):
+            x = cut_part(net, part, batch=2, seed=0).module(x)
+    assert len(arch_parts(arch)) == 7
+    torch.testing.assert_close(x, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_part_of_an_arch_is_a_part_of_the_space(name: str) -> None:
+    space, rng = shipped(name), random.Random(0)
+    known = {part.key for part in space_parts(space)}
+    assert len(known) == len(space_parts(space))
+    for _ in range(20):
+        assert {part.key for part in arch_parts(sample(space, rng))} <= known
+
+
+def test_module_that_differs_from_its_slice_is_refused() -> None:
+    net = net_of("digits_tiny")
+    cut = cut_net(net, net.space.largest(), batch=1, seed=0)
+    with torch.no_grad():
+        net.head.out.bias += 0.1
+    with pytest.raises(MeasurementError, match=r"equals its supernet slice; arch [0-9a-f]{16} differs by"):
+        cut.subject("cpu", torch.float32)
+
+
+def test_part_that_the_space_lacks_is_refused() -> None:
+    part = next(p for p in space_parts(shipped("lm_tiny")) if p.group == "window")
+    with pytest.raises(MeasurementError, match="no block of space 'digits_tiny' offers mixer/0/"):
+        cut_part(net_of("digits_tiny"), part, batch=1, seed=0)
+
+
+def test_example_inputs_have_the_task_shape() -> None:
+    assert example_inputs(DIGITS, 3, 0).shape == (3, 1, 8, 8)
+    tokens = example_inputs(TEXT, 3, 0)
+    assert tokens.shape == (3, 80) and tokens.dtype == torch.int64 and tokens.min() >= 0 and tokens.max() < 256
+    assert torch.equal(tokens, example_inputs(TEXT, 3, 0)) and not torch.equal(tokens, example_inputs(TEXT, 3, 1))
+
+
+def test_any_beginning_of_the_parts_has_all_groups() -> None:
+    parts = plan_parts(shipped("lm_small"), random.Random(0))
+    groups = {part.group for part in parts}
+    inner = [part for part in parts if part.kind not in ("stem", "head", "transition")]
+    assert {part.group for part in inner[: len(groups) - 2]} == groups - {"stem", "head"}
+    assert set(parts) == set(space_parts(shipped("lm_small")))
+
+
+def test_planned_nets_are_apart_spread_and_legal() -> None:
+    space = shipped("lm_tiny")
+    nets = plan_nets(space, TEXT, fit=40, held_out=20, rng=random.Random(0))
+    fit, held_out = ([n.arch for n in nets if n.split == split] for split in ("fit", "held_out"))
+    assert len(fit) == 40 and len(held_out) == 20
+    assert len({arch.digest for arch in (*fit, *held_out)}) == 60
+    assert all(net.arch in space for net in nets)
+    assert space.largest() in fit and space.smallest() in fit
+    assert sum(net.split == "held_out" for net in nets[:40]) == 20
+    for name in space.operator_names():
+        assert sum(any(block.operator.name == name for block in arch.blocks) for arch in fit) >= 5
+    assert nets == plan_nets(space, TEXT, fit=40, held_out=20, rng=random.Random(0))
+
+
+def test_reference_net_is_fixed_by_the_space() -> None:
+    assert middling(shipped("lm_tiny"), TEXT) == middling(shipped("lm_tiny"), TEXT)
