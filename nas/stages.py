@@ -5,7 +5,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Literal
@@ -53,6 +53,8 @@ class Settings:
     constraints: ConstraintsConfig
     retrain: RetrainConfig
     export: ExportConfig
+    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The same as plain data, as it is kept in `run.json`."""
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -78,7 +80,7 @@ def settings(values: Mapping[str, Any]) -> Settings:
             typed[name] = load(kind, values.get(name) or {})
         except ConfigError as error:
             raise ConfigError(f"{name}.{error}") from error
-    return Settings(space=values["space"], **typed)
+    return Settings(space=values["space"], plain=values, **typed)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
     if text_only:
         print(report.text(job.run))
         return
-    _introduce(job.run, overrides)
+    _introduce(job.run, asked, overrides)
     for name in CHAIN if stage == "run" else (stage,):
         with job.run.stage(name):
             STAGES[name](job)
@@ -249,7 +251,7 @@ def _chosen(job: Job) -> list[Arch]:
     return [front[round(i * (len(front) - 1) / max(1, count))] for i in range(count, 0, -1)]
 
 
-def _introduce(run: Run, overrides: Sequence[str]) -> None:
+def _introduce(run: Run, asked: Settings, overrides: Sequence[str]) -> None:
     known = run.read_json("run.json", {})
     kept = {arg.partition("=")[0]: arg for arg in [*known.get("overrides", []), *overrides]}
     packages = ("torch", "numpy", "ray", "optuna", "hydra-core")
@@ -258,6 +260,7 @@ def _introduce(run: Run, overrides: Sequence[str]) -> None:
         {
             "format": 1,
             "overrides": list(kept.values()),
+            "settings": asked.plain,
             "command": " ".join(sys.argv),
             "started": known.get("started", time.strftime("%Y-%m-%dT%H:%M:%S")),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},

@@ -37,8 +37,6 @@ class ExportConfig:
     """What to write beside weights and arch."""
 
     formats: tuple[Format, ...] = ("onnx", "pt2")
-    archs: tuple[str, ...] = ()
-    """Digests to export; none names those that were retrained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
