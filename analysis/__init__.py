@@ -1,0 +1,1 @@
+"""Studies on top of the product; nothing in `nas` imports from here."""

@@ -1,0 +1,1 @@
+"""Each study prints the table that it is about."""
