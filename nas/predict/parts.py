@@ -40,12 +40,12 @@ class PartTimes:
 
     @classmethod
     def fit(cls, times: Mapping[Part, float], features: PartFeatures) -> "PartTimes":
-        """From measured times of some parts; groups with few of them share one law."""
+        """From measured times of some parts; groups with few of them scale one law of all parts."""
         groups: dict[str, list[Part]] = {}
         for part in times:
             groups.setdefault(part.group, []).append(part)
-        laws = {name: _law(parts, times, features) for name, parts in groups.items() if len(parts) >= ENOUGH}
         pooled = _law(list(times), times, features, own=False) if times else None
+        laws = {name: _group_law(parts, times, features, pooled) for name, parts in groups.items() if pooled}
         return cls(features, {part.key: ms for part, ms in times.items()}, laws, pooled)
 
     def ms(self, part: Part) -> float:
@@ -68,6 +68,13 @@ class PartTimes:
 
     def _by_law(self, law: Law, part: Part) -> float:
         return law(self.features.common(part), self.features.own(part))
+
+
+def _group_law(parts: Sequence[Part], times: Mapping[Part, float], features: PartFeatures, pooled: Law) -> Law:
+    if len(parts) >= ENOUGH:
+        return _law(parts, times, features)
+    ratios = [times[part] / pooled(features.common(part), {}) for part in parts]
+    return Law((), pooled.weights * float(np.median(ratios)))
 
 
 def _law(parts: Sequence[Part], times: Mapping[Part, float], features: PartFeatures, *, own: bool = True) -> Law:
