@@ -106,7 +106,7 @@ def _key(override: str) -> str:
 
 
 def _call(stage: str, cfg: DictConfig, overrides: list[str], *, text_only: bool) -> None:
-    from nas import stages
+    import nas.stages as stages
 
     settings = None
     try:

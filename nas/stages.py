@@ -113,12 +113,7 @@ class Job:
     @cached_property
     def measured(self) -> list[profiling.Row]:
         """The device's table."""
-        cfg = self.settings.profile
-        load = profiling.workload(self.net.space.frame, self.net.shape, cfg.batch)
-        rows = profiling.load_rows(self.run, cfg.fingerprint(), load)
-        if not rows:
-            raise CheckpointError("this device has no measurements in the run: run `nas profile` first")
-        return rows
+        return profiling.profiled(self.run, self.net.space, self.net.shape, self.settings.profile)
 
     @cached_property
     def predictor(self) -> Corrected:
