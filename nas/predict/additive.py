@@ -86,7 +86,8 @@ class Additive:
             sums = self._sums[arch.digest]
         else:
             sums = self._sums[arch.digest] = self._grouped(arch)
-        return np.concatenate([sums, [self.per_block * len(arch.blocks), self.per_block]])
+        alive = sum(not block.is_off for block in arch.blocks)
+        return np.concatenate([sums, [self.per_block * alive, self.per_block]])
 
     def _grouped(self, arch: Arch) -> Array:
         sums = np.zeros(len(self.groups))
