@@ -1,0 +1,195 @@
+"""The sections of the page: each takes the record and gives HTML and charts, or says what to run to have some."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.report import charts, markup
+from nas.report.charts import Spec
+from nas.report.families import dependences
+from nas.report.figures import (
+    FrontPoint,
+    calibration,
+    evaluated_points,
+    front_points,
+    hypervolume_curves,
+    predictor_scores,
+    stage_costs,
+    training_curves,
+)
+from nas.report.palette import COLOURS
+from nas.report.read import Record, mapping, number
+from nas.report.stacks import operator_shares, stacks
+from nas.report.summary import shown
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """HTML, and the specifications of the charts in it by name."""
+
+    html: str
+    charts: dict[str, Spec] = field(default_factory=dict)
+
+
+def all_of(record: Record) -> list[Section]:
+    """The page from top to bottom."""
+    return [make(record) for make in _ORDER]
+
+
+def headline(record: Record) -> Section:
+    """Task, device, budget and the ends of the front."""
+    summary, points = record.summary, [p for p in front_points(record) if p.is_front]
+    settings = mapping(record.asked.get("settings"))
+    data, space, search, limits = (mapping(settings.get(k)) for k in ("data", "space", "search", "constraints"))
+    known: dict[str, list[Any]] = {
+        "task": [data.get("name"), record.metric.replace("_", " ")],
+        "space": [space.get("name"), _worded(summary.get("space.size"), "archs")],
+        "device": [_device(record)],
+        "budget": [_worded(summary.get("search.evaluations"), "evaluations"), search.get("strategy")],
+        "limits": [f"{name} {shown(value)}" for name, value in limits.items() if value is not None],
+        "front": [_worded(len(points) or None, "measured archs")],
+        "time": [_worded(sum(cost.seconds for cost in stage_costs(record)) or None, "s, all stages")],
+        **_best(record, points),
+    }
+    joined = {name: ", ".join(str(value) for value in values if value) for name, values in known.items()}
+    overrides = " ".join(map(str, record.asked.get("overrides") or [])) or "the defaults"
+    started = f", started {record.asked['started']}" if "started" in record.asked else ""
+    others = [name for name in record.searches if name != record.search]
+    also = f"; search {record.search}, beside {', '.join(others)}" if others else ""
+    said = markup.paragraph(f"Settings: {overrides}{started}{also}", "note")
+    skipped = "".join(markup.paragraph(f"Left out: {line}", "missing") for line in record.skipped)
+    facts = markup.facts({name: value for name, value in joined.items() if value})
+    return Section(f"<header>{markup.heading(record.name)}{said}</header>{skipped}{facts}")
+
+
+def front(record: Record) -> Section:
+    """The scatter with the hovered arch beside it."""
+    points, evaluated = front_points(record), evaluated_points(record)
+    title = "Quality over latency"
+    if not points and not evaluated:
+        return Section(markup.section("front", title, markup.missing("No search yet: run `nas search`.")))
+    families = {point.family for point in points} | {point.family for point in evaluated}
+    label = f"{len(points)} measured architectures among {len(evaluated)} evaluated ones, {record.metric} over latency"
+    body = markup.legend([name for name in COLOURS if name in families]) + markup.chart("front", label)
+    note = (
+        "Large dots are measured on the device, with the spread as a line, and scored on all of val; small marks are "
+        "what the search saw. Diamonds are the same nets trained alone. Point at a dot to find its layers below."
+    )
+    spec = charts.front(points, evaluated, record.metric)
+    return Section(markup.section("front", title, body, note), {"front": spec})
+
+
+def layers(record: Record) -> Section:
+    """The front's layer stacks and the share of operators by depth."""
+    title = "Layers of the front"
+    if not record.front:
+        return Section(markup.section("layers", title, markup.missing("No front yet: run `nas search`.")))
+    points = {point.digest: point for point in front_points(record)}
+    drawn = "".join(markup.stack(found, points.get(found.digest), record.metric) for found in stacks(record))
+    shares = operator_shares(record)
+    body = f'<div class="stacks">{drawn}</div>' + markup.subtitle("Operators by depth, share of the front")
+    note = "Fastest first; input at the bottom. Grey is the feed-forward part, a line above a mixer its gate."
+    body += markup.chart("shares", "share of the front's architectures with each operator at each depth")
+    return Section(markup.section("layers", title, body, note), {"shares": charts.shares(shares)} if shares else {})
+
+
+def table(record: Record) -> Section:
+    """The measured archs in figures."""
+    points = front_points(record)
+    if not points:
+        return Section(markup.section("table", "The front in figures", markup.missing("Run `nas search` first.")))
+    body = markup.table(points, record.metric)
+    if not record.retrained:
+        body += markup.missing("None was trained alone yet: run `nas retrain`.")
+    note = "± is half of high minus low of the repeats. Test is read once, after everything is chosen."
+    return Section(markup.section("table", "The front in figures", body, note))
+
+
+def dependence(record: Record) -> Section:
+    """What one family alone, or all but it, reaches."""
+    title, found = "Does the front depend on operators?", dependences(record)
+    if found is None:
+        return Section(markup.section("families", title, markup.missing("No search yet: run `nas search`.")))
+    note = (
+        "Every evaluated architecture, the baseline's included, in predicted latency and quality on part of val. A "
+        "family that keeps most of the hypervolume alone could replace the others; one that is missed is needed. "
+        "The search looks where the whole front is, so few archs mean little."
+    )
+    return Section(markup.section("families", title, markup.dependence(found, record.metric), note))
+
+
+def predictor(record: Record) -> Section:
+    """Calibration on held-out nets, and baselines."""
+    held, scores, title = calibration(record), predictor_scores(record), "Latency predictor"
+    if not held and not scores:
+        text = "No error card yet: run `nas profile`, then `nas fit`."
+        return Section(markup.section("predictor", title, markup.missing(text)))
+    floor = number(record.card.get("noise_floor"))
+    note = f"{len(held)} nets that it never saw, beside what one number of a net would give."
+    note += "" if floor is None else f" Measuring twice gives a difference of {floor:.1%}."
+    body = markup.chart("calibration", "predicted over measured latency") if held else ""
+    body = f'<div class="pair">{body}<div>{markup.scores(scores)}</div></div>'
+    return Section(
+        markup.section("predictor", title, body, note), {"calibration": charts.calibration(held)} if held else {}
+    )
+
+
+def hypervolume(record: Record) -> Section:
+    """Search against random search."""
+    curves, title = hypervolume_curves(record), "Search against random search"
+    if not curves:
+        text = "No finished search: run `nas search`; it goes on where it stopped."
+        return Section(markup.section("hypervolume", title, markup.missing(text)))
+    body = markup.chart("hypervolume", "hypervolume over evaluations, of the search and of random search")
+    note = "Share of the box of all objectives that the architectures found so far dominate."
+    return Section(markup.section("hypervolume", title, body, note), {"hypervolume": charts.hypervolume(curves)})
+
+
+def training(record: Record) -> Section:
+    """Losses of the supernet."""
+    curves, title = training_curves(record), "Supernet training"
+    if not curves:
+        return Section(markup.section("training", title, markup.missing("No supernet yet: run `nas train`.")))
+    body = markup.chart("training", "training loss over steps, by kind of subnet")
+    return Section(markup.section("training", title, body), {"training": charts.training(curves)})
+
+
+def costs(record: Record) -> Section:
+    """Time by stage, and all figures."""
+    found, title = stage_costs(record), "What it cost"
+    body = markup.chart("costs", ", ".join(f"{cost.stage} {cost.seconds:.1f} s" for cost in found))
+    body = body if found else markup.missing("No stage has ended yet: run `nas run`.")
+    html = markup.section("costs", title, body + markup.figures(record.summary), "Wall seconds of every stage.")
+    return Section(html, {"costs": charts.costs(found)} if found else {})
+
+
+_ORDER: Sequence[Callable[[Record], Section]] = (
+    headline,
+    front,
+    layers,
+    table,
+    dependence,
+    predictor,
+    hypervolume,
+    training,
+    costs,
+)
+
+
+def _best(record: Record, points: Sequence[FrontPoint]) -> dict[str, list[Any]]:
+    if not points:
+        return {}
+    best = (max if record.is_maximised else min)(points, key=lambda point: point.quality)
+    chosen = {"fastest": points[0], "balanced": next((p for p in points if p.is_knee), points[0]), "best": best}
+    return {name: [f"{point.latency_ms:.3g} ms · {point.quality:.4g}"] for name, point in chosen.items()}
+
+
+def _device(record: Record) -> str:
+    threads = number(record.device.get("threads"))
+    name = str(record.device.get("gpu") or record.device.get("cpu") or "")
+    machine = mapping(record.asked.get("machine"))
+    return f"{name}, threads: {threads:g}" if name and threads else name or str(machine.get("system", ""))
+
+
+def _worded(value: object, unit: str) -> str:
+    return "" if value is None else f"{shown(round(value) if isinstance(value, float) else value)} {unit}"
