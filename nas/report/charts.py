@@ -13,6 +13,7 @@ from nas.report.stacks import Share
 Spec = dict[str, Any]
 HEIGHT = 340
 QUANTITIES = {"bits_per_byte": "bits per byte (less is better)", "accuracy": "accuracy (more is better)"}
+LINES = {"search": "#0072b2", "random": "#9467bd", "smallest": "#c9ced6"}
 
 
 def front(points: Sequence[FrontPoint], evaluated: Sequence[Evaluated], metric: str) -> Spec:
@@ -140,7 +141,7 @@ def _measured(points: Sequence[FrontPoint]) -> alt.Chart:
 
 def _lines(curves: Sequence[CurvePoint], x: str, y: str) -> alt.Chart:
     names = list(dict.fromkeys(point.name for point in curves))
-    scale = alt.Scale(domain=names, range=list(COLOURS.values())[: max(1, len(names))])
+    scale = alt.Scale(domain=names, range=[{**COLOURS, **LINES}.get(name, "#8a8f98") for name in names])
     legend = alt.Legend(title=None, orient="top")
     drawn: alt.Chart = (
         alt.Chart(_data([asdict(point) for point in curves]))
