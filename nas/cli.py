@@ -107,14 +107,17 @@ def _key(override: str) -> str:
 
 def _call(stage: str, cfg: DictConfig, overrides: list[str], *, text_only: bool) -> None:
     import nas.stages as stages
+    from nas.settings import read_settings
 
     settings = None
     try:
-        settings = stages.settings(_plain(cfg))
+        settings = read_settings(_plain(cfg))
         stages.call(stage, settings, overrides, text_only=text_only)
     except NasError as error:
         print(f"nas {stage}: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (KeyboardInterrupt, SystemExit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else 130
         if settings is not None and code in (130, 143):
@@ -130,7 +133,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return values
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
+def _terminate(signum: int, _: FrameType | None) -> None:
     sys.exit(128 + signum)
 
 
@@ -140,3 +143,7 @@ def _complete_after_stage() -> None:
     if len(words) > 2 and words[1] in STAGES:
         os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
         os.environ["COMP_POINT"] = str(len(os.environ["COMP_LINE"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,82 +5,35 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from nas import data, profiling, report, tasks, tracking
 from nas.arch import Arch
-from nas.config import config, load
-from nas.errors import CheckpointError, ConfigError
-from nas.export import ExportConfig, export
-from nas.predict import ErrorCard, PredictConfig, fit_predictor
+from nas.errors import CheckpointError, ConfigError, NasError
+from nas.export import export
+from nas.predict import ErrorCard, fit_predictor
 from nas.predict.learned import Corrected
-from nas.profiling import ProfileConfig
 from nas.progress import say
 from nas.run import Run
-from nas.search import ConstraintsConfig, SearchConfig, finish_front, run_search, summary, supernet_problem
+from nas.search import finish_front, run_search, summary, supernet_problem
+from nas.settings import Settings
 from nas.space import SearchSpace, load_space
 from nas.supernet import Supernet, extract
-from nas.train import RetrainConfig, TrainConfig, evaluate, load_retrained, load_supernet, retrain, train_supernet
+from nas.train import (
+    evaluate,
+    load_retrained,
+    load_supernet,
+    retrain,
+    train_supernet,
+    weights_digest,
+)
 
 CHAIN = ("train", "profile", "fit", "search", "retrain", "export", "report")
-
-
-@config
-class RunConfig:
-    """Where the run lives, the root of its seeds, and whether W&B hears of it."""
-
-    dir: str
-    seed: int = 0
-    wandb: Literal["off", "offline", "online"] = "off"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All settings of a run, typed."""
-
-    run: RunConfig
-    data: data.DataConfig
-    space: Mapping[str, Any]
-    train: TrainConfig
-    profile: ProfileConfig
-    predict: PredictConfig
-    search: SearchConfig
-    constraints: ConstraintsConfig
-    retrain: RetrainConfig
-    export: ExportConfig
-    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The same as plain data, as it is kept in `run.json`."""
-
-
-SECTIONS: dict[str, type[Any]] = {
-    "run": RunConfig,
-    "data": data.DataConfig,
-    "train": TrainConfig,
-    "profile": ProfileConfig,
-    "predict": PredictConfig,
-    "search": SearchConfig,
-    "constraints": ConstraintsConfig,
-    "retrain": RetrainConfig,
-    "export": ExportConfig,
-}
-
-
-def settings(values: Mapping[str, Any]) -> Settings:
-    """The settings of a plain mapping; `ConfigError` names section and key of what is wrong."""
-    if unknown := sorted(set(values) - set(SECTIONS) - {"space"}):
-        raise ConfigError(f"settings have the sections {', '.join((*SECTIONS, 'space'))}; got unknown {unknown}")
-    typed = {}
-    for name, kind in SECTIONS.items():
-        try:
-            typed[name] = load(kind, values.get(name) or {})
-        except ConfigError as error:
-            raise ConfigError(f"{name}.{error}") from error
-    return Settings(space=values["space"], plain=values, **typed)
 
 
 @dataclass(frozen=True)
@@ -135,10 +88,15 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
     if text_only:
         print(report.text(job.run))
         return
-    _introduce(job.run, asked, overrides)
-    for name in CHAIN if stage == "run" else (stage,):
-        with job.run.stage(name):
-            STAGES[name](job)
+    before = job.run.read_json("run.json", {})
+    _introduce(job.run, before, asked, overrides)
+    try:
+        for name in CHAIN if stage == "run" else (stage,):
+            with job.run.stage(name):
+                STAGES[name](job)
+    except NasError:
+        job.run.write_json("run.json", before)  # what was refused must not stick to the run
+        raise
 
 
 def train(job: Job) -> None:
@@ -172,6 +130,7 @@ def fit(job: Job) -> None:
 def search(job: Job) -> None:
     """The archive, then the front, measured and scored on all of val."""
     cfg, task, net = job.settings.search, job.task, job.net
+    _same_search(job)
     problem = supernet_problem(
         net, task, lambda archs: job.predictor.predict(archs).tolist(), cfg, job.settings.constraints
     )
@@ -228,6 +187,25 @@ STAGES: dict[str, Callable[[Job], None]] = {
 }
 
 
+def _same_search(job: Job) -> None:
+    """An archive holds what one supernet scored for one strategy; anything else needs a name of its own."""
+    cfg, name = job.settings.search, f"search/{job.settings.search.name}/asked.json"
+    asked = {
+        "supernet": weights_digest(job.run),
+        "data": job.dataset.digest,
+        **{key: getattr(cfg, key) for key in ("strategy", "seed", "first", "batch", "val_limit")},
+        "objectives": list(cfg.objectives),
+    }
+    before = job.run.read_json(name)
+    if before is None:
+        job.run.write_json(name, asked)
+    elif changed := [key for key in asked if before.get(key) != asked[key]]:
+        raise CheckpointError(
+            f"search {cfg.name!r} of this run was made with another {', '.join(changed)}: "
+            "give this one a name of its own, search.name=…"
+        )
+
+
 def _measured(job: Job, archs: Sequence[Arch]) -> list[tuple[float, float]]:
     timings = profiling.measure([extract(job.net, arch) for arch in archs], job.settings.profile)
     return [(timing.median_ms, timing.high_ms - timing.low_ms) for timing in timings]
@@ -246,8 +224,7 @@ def _chosen(job: Job) -> list[Arch]:
     return [front[round(i * (len(front) - 1) / max(1, count))] for i in range(count, 0, -1)]
 
 
-def _introduce(run: Run, asked: Settings, overrides: Sequence[str]) -> None:
-    known = run.read_json("run.json", {})
+def _introduce(run: Run, known: Mapping[str, Any], asked: Settings, overrides: Sequence[str]) -> None:
     kept = {arg.partition("=")[0]: arg for arg in [*known.get("overrides", []), *overrides]}
     packages = ("torch", "numpy", "ray", "optuna", "hydra-core")
     run.write_json(

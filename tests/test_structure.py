@@ -18,6 +18,7 @@ ORDER = [
     {"predict"},
     {"search"},
     {"export", "report"},
+    {"settings"},
     {"stages"},
     {"cli"},
 ]

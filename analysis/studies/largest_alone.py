@@ -8,8 +8,9 @@ import time
 
 import torch
 
-from nas import data, stages, tasks
+from nas import data, tasks
 from nas.run import Run
+from nas.settings import read_settings
 from nas.supernet import Supernet
 from nas.train import evaluate, load_supernet
 from nas.train.loop import Trainer, fit
@@ -18,7 +19,7 @@ from nas.train.plan import Alone
 
 def main(path: str, seeds: int = 1) -> None:
     run = Run.at(path)
-    asked = stages.settings(run.read_json("run.json")["settings"])
+    asked = read_settings(run.read_json("run.json")["settings"])
     dataset = data.load(asked.data).searchable()
     task, net = tasks.of(dataset), load_supernet(run)
     arch = net.space.largest()

@@ -1,6 +1,6 @@
 """Training the supernet, scoring its subnets with inherited weights, and training winners alone."""
 
-from nas.train.checkpoint import load_supernet
+from nas.train.checkpoint import load_supernet, weights_digest
 from nas.train.evaluate import evaluate
 from nas.train.loop import TrainConfig, fit
 from nas.train.standalone import RetrainConfig, load_retrained, retrain
@@ -15,4 +15,5 @@ __all__ = [
     "load_supernet",
     "retrain",
     "train_supernet",
+    "weights_digest",
 ]

@@ -1,5 +1,6 @@
 """Checkpoints: weights as safetensors with the space they belong to; training state beside them for exact resume."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -51,6 +52,11 @@ def load_supernet(run: Run, space: SearchSpace | None = None) -> Supernet:
             f"{space.frame.name!r} ({space.digest}): drop the search_spaces/space override, or train in another run.dir"
         )
     return _filled(own, shape, share, weights, path)
+
+
+def weights_digest(run: Run) -> str:
+    """Sixteen hex digits of the supernet's weights file."""
+    return hashlib.sha256((run.path / WEIGHTS).read_bytes()).hexdigest()[:16]
 
 
 def save_state(run: Run, name: str, state: Mapping[str, Any]) -> None:

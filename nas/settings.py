@@ -1,0 +1,67 @@
+"""All settings of a run as one frozen value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nas.config import config, load
+from nas.data import DataConfig
+from nas.errors import ConfigError
+from nas.export import ExportConfig
+from nas.predict import PredictConfig
+from nas.profiling import ProfileConfig
+from nas.search import ConstraintsConfig, SearchConfig
+from nas.train import RetrainConfig, TrainConfig
+
+
+@config
+class RunConfig:
+    """Where the run lives, the root of its seeds, and whether W&B hears of it."""
+
+    dir: str
+    seed: int = 0
+    wandb: Literal["off", "offline", "online"] = "off"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run, typed."""
+
+    run: RunConfig
+    data: DataConfig
+    space: Mapping[str, Any]
+    train: TrainConfig
+    profile: ProfileConfig
+    predict: PredictConfig
+    search: SearchConfig
+    constraints: ConstraintsConfig
+    retrain: RetrainConfig
+    export: ExportConfig
+    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The same as plain data, as it is kept in `run.json`."""
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "run": RunConfig,
+    "data": DataConfig,
+    "train": TrainConfig,
+    "profile": ProfileConfig,
+    "predict": PredictConfig,
+    "search": SearchConfig,
+    "constraints": ConstraintsConfig,
+    "retrain": RetrainConfig,
+    "export": ExportConfig,
+}
+
+
+def read_settings(values: Mapping[str, Any]) -> Settings:
+    """The settings of a plain mapping; `ConfigError` names section and key of what is wrong."""
+    if unknown := sorted(set(values) - set(SECTIONS) - {"space"}):
+        raise ConfigError(f"settings have the sections {', '.join((*SECTIONS, 'space'))}; got unknown {unknown}")
+    typed = {}
+    for name, kind in SECTIONS.items():
+        try:
+            typed[name] = load(kind, values.get(name) or {})
+        except ConfigError as error:
+            raise ConfigError(f"{name}.{error}") from error
+    return Settings(space=values["space"], plain=values, **typed)

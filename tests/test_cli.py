@@ -1,0 +1,196 @@
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hatchling.builders.wheel import WheelBuilder
+
+import nas
+from nas.arch import Arch
+from nas.resources import CONF, ROOT
+from nas.settings import SECTIONS
+from tests.spaces import names
+
+TINY = (
+    "experiment=digits",
+    "train.steps=30",
+    "train.save_every_s=0.0",
+    "profile.seconds=2",
+    "profile.max_noise=1.0",
+    "search.budget=30",
+    "search.workers=0",
+    "search.front_size=4",
+    "retrain.count=1",
+    "retrain.steps=5",
+)
+
+
+def call(*args: str, cwd: Path | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CI": "true", **extra}
+    return subprocess.run(
+        [sys.executable, "-m", "nas.cli", *args], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whole run on real digits."""
+    folder = tmp_path_factory.mktemp("run") / "digits"
+    result = call("run", *TINY, f"run.dir={folder}")
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_one_command_leaves_everything_a_user_needs(finished: Path) -> None:
+    front = json.loads((finished / "search/main/front.json").read_text())
+    kept = [row for row in front if row["is_front"]]
+    assert kept and all(row["measured"]["latency_ms"] > 0 for row in kept)
+    results = [json.loads(path.read_text()) for path in finished.glob("retrain/*/result.json")]
+    assert len(results) == 1 and 0 <= results[0]["test"] <= 1
+    summary = json.loads((finished / "summary.json").read_text())
+    stages = ("train", "profile", "fit", "search", "retrain", "export")
+    assert all(summary[f"stage.{stage}.seconds"] > 0 for stage in stages)
+    assert summary["search.duplicates"] == 0 and summary["search.evaluations"] == 30
+    assert summary["predictor.held_out"] >= 2
+    page = (finished / "report.html").read_text()
+    assert all(row["digest"] in page for row in kept)
+
+
+def test_an_exported_winner_loads_in_two_lines(finished: Path) -> None:
+    folder = next((finished / "export").iterdir())
+    net = nas.load(folder)
+    assert net(torch.randn(3, 1, 8, 8)).shape == (3, 10)
+    assert {path.name for path in folder.iterdir()} >= {"model.safetensors", "model.json", "model.onnx", "model.pt2"}
+
+
+def test_a_finished_run_does_nothing_again(finished: Path) -> None:
+    watched = [finished / "supernet/weights.safetensors", finished / "search/main/archive.jsonl"]
+    before = [path.read_bytes() for path in watched]
+    result = call("search", f"run.dir={finished}")  # the run folder remembers everything else it was given
+    assert result.returncode == 0, result.stderr
+    assert [path.read_bytes() for path in watched] == before
+
+
+def test_report_as_text_needs_no_more_than_the_folder(finished: Path) -> None:
+    result = call("report", "--text", f"run.dir={finished}")
+    assert result.returncode == 0 and "search.front.size" in result.stdout
+    assert "predictor.mape" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["serch"], "a stage must be one of"),
+        (["train", "search_spaces=nope"], "digits_tiny"),
+        (["train", "train.stpes=3"], "stpes"),
+        (["train", "+train.stpes=3"], "train.stpes: no such setting"),
+        (["train", "train.steps=many"], "train.steps: .*integer.*'many'"),
+        (["train", "search_spaces=vit_small"], "for domain 'image' and the data is 'causal'"),
+        (["train", "data=cifar10", "data.path=/nowhere"], "CIFAR-10 is read from"),
+        (["train", "experiment=digits", "+space.stages.0.block.operators.decayed={}"], "decayed.*not legal in domain"),
+        (["train", "experiment=digits", "+space.stages.0.block.operators.softmax.window=[3]"], "unknown window"),
+        (["search"], "no trained supernet"),
+    ],
+)
+def test_wrong_input_is_one_paragraph_before_long_work(args: list[str], message: str, tmp_path: Path) -> None:
+    result = call(*args, *(["run.dir=" + str(tmp_path / "x")] if len(args) else []))
+    assert result.returncode != 0
+    text = result.stderr + result.stdout
+    assert "Traceback" not in text, text
+    assert re.search(message, text, flags=re.DOTALL), text
+
+
+def test_wrong_input_on_a_finished_run(finished: Path) -> None:
+    for args, message in (
+        (["search", "constraints.latency_ms=1e-6", "search.name=tight"], "cheapest"),
+        (["search", "search_spaces=pyramid_small"], "trained on space 'digits_tiny'"),
+        (["search", "search.strategy=annealing", "search.name=other"], "surrogate"),
+        (["search", "search.seed=9"], "search.name"),
+        (["search", "search.objectives=[beauty]", "search.name=o"], "beauty"),
+        (["retrain", "retrain.archs=[0123]"], "must be of the front"),
+    ):
+        result = call(*args, f"run.dir={finished}")
+        text = result.stderr + result.stdout
+        assert result.returncode != 0 and message in text and "Traceback" not in text, text
+    recorded = json.loads((finished / "run.json").read_text())["overrides"]
+    assert not any("latency_ms" in override for override in recorded), "refused settings must not stick to the run"
+
+
+def test_terminated_training_resumes(tmp_path: Path) -> None:
+    args = [sys.executable, "-m", "nas.cli", "train", "experiment=digits", f"run.dir={tmp_path / 'r'}"]
+    args += ["train.steps=4000", "train.save_every_s=0.0"]
+    process = subprocess.Popen(args, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    state = tmp_path / "r/supernet/state.pt"
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and "go on with: nas train" in said, said
+    assert torch.load(state, weights_only=True)["step"] > 0
+
+
+def test_help_is_fast_to_import_and_names_every_stage() -> None:
+    result = call("--help")
+    assert result.returncode == 0
+    assert all(stage in result.stdout for stage in ("train", "profile", "fit", "search", "retrain", "export", "report"))
+    heavy = "import sys; import nas, nas.cli; sys.exit(bool({'torch', 'ray', 'optuna', 'sklearn'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", heavy], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("choice", [f"search_spaces={name}" for name in names()])
+def test_every_space_composes(choice: str) -> None:
+    assert call("train", choice, "--cfg", "job").returncode == 0
+
+
+@pytest.mark.parametrize("group", ["data", "experiment"])
+def test_every_choice_composes(group: str) -> None:
+    for path in sorted((CONF / group).glob("*.yaml")):
+        extra = ["data.path=/x"] if group == "data" else []
+        result = call("train", f"{group}={path.stem}", *extra, "--cfg", "job")
+        assert result.returncode == 0, result.stderr
+
+
+def test_the_configuration_shows_every_setting() -> None:
+    shown = yaml.safe_load((CONF / "nas.yaml").read_text())
+    for section, kind in SECTIONS.items():
+        fields = {field.name for field in dataclasses.fields(kind)} - {"timer", "folds", "min_rows", "margin"}
+        given = set(shown[section]) | ({"name"} if section == "data" else set())
+        assert fields <= given, (section, fields - given)
+
+
+def test_completion_knows_settings_behind_a_stage() -> None:
+    line = "nas train search_spaces=lm"
+    result = call("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)), COMP_CWORD="2")
+    assert "search_spaces=lm_tiny" in result.stdout, result.stderr
+
+
+def test_the_wheel_finds_its_configuration_from_anywhere(tmp_path: Path) -> None:
+    wheel = next(iter(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])))
+    unpacked = tmp_path / "site"
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, str(unpacked)], check=True)
+    result = call("train", "search_spaces=lm_small", "--cfg", "job", cwd=Path("/"), PYTHONPATH=str(unpacked))
+    assert result.returncode == 0 and "lm_small" in result.stdout, result.stderr
+    where = subprocess.run(
+        [sys.executable, "-c", "import nas; print(nas.__file__)"],
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": str(unpacked)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.startswith(str(unpacked))
+    assert {path.name for path in unpacked.iterdir() if path.is_dir() and "dist-info" not in path.name} == {"nas"}
+
+
+def test_the_front_survives_a_round_trip(finished: Path) -> None:
+    for row in json.loads((finished / "search/main/front.json").read_text()):
+        assert Arch.from_dict(row["arch"]).digest == row["digest"]
