@@ -1,12 +1,14 @@
 import dataclasses
 import json
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from hatchling.builders.wheel import WheelBuilder
 import nas
 from nas.arch import Arch
 from nas.resources import CONF, ROOT
+from nas.run import Run
 from nas.settings import SECTIONS
 from tests.spaces import names
 
@@ -136,6 +139,30 @@ def test_terminated_training_resumes(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143 and "go on with: nas train" in said, said
     assert torch.load(state, weights_only=True)["step"] > 0
+
+
+def rows(folder: Path, name: str) -> list[dict[str, Any]]:
+    return Run.at(folder).log(f"search/{name}/archive.jsonl").rows()
+
+
+@pytest.mark.slow
+def test_a_search_killed_five_times_ends_with_the_same_archive(finished: Path) -> None:
+    common = [f"run.dir={finished}", "search.budget=90", "search.workers=0", "search.random_share=0.0"]
+    assert call("search", *common, "search.name=whole").returncode == 0
+    rng = random.Random(0)
+    for _ in range(5):
+        goal = len(rows(finished, "killed")) + rng.randrange(3, 14)
+        args = [sys.executable, "-m", "nas.cli", "search", *common, "search.name=killed"]
+        process = subprocess.Popen(args, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        while process.poll() is None and len(rows(finished, "killed")) < goal:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    assert 15 < len(rows(finished, "killed")) < 90
+    assert call("search", *common, "search.name=killed").returncode == 0
+    whole, killed = rows(finished, "whole"), rows(finished, "killed")
+    assert [(row["digest"], row["values"]) for row in killed] == [(row["digest"], row["values"]) for row in whole]
+    assert len({row["digest"] for row in killed}) == len(killed) == 90
 
 
 def test_help_is_fast_to_import_and_names_every_stage() -> None:
