@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -19,7 +19,16 @@ QKVO = frozenset("qkvo")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
-    """Base of an operator's knobs: fields are the elastic sizes, `__post_init__` holds the legality rules."""
+    """Base of an operator's knobs: fields are the elastic sizes, `__post_init__` holds the legality rules.
+
+    Fields of type int are whole numbers from 1, or from `least` in the field's metadata.
+    """
+
+    def __post_init__(self) -> None:
+        for knob in fields(self):
+            value, least = getattr(self, knob.name), knob.metadata.get("least", 1)
+            if knob.type is int and (type(value) is not int or value < least):
+                raise ArchError(f"{knob.name} must be a whole number of at least {least}, got {value!r}: change it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +40,7 @@ class HeadKnobs(Knobs):
     head_dim: int
 
     def __post_init__(self) -> None:
+        Knobs.__post_init__(self)
         if self.num_heads % self.num_kv_heads:
             raise ArchError(
                 f"num_kv_heads must divide num_heads, got {self.num_kv_heads} and {self.num_heads}: change one"

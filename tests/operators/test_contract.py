@@ -160,6 +160,15 @@ def test_sparsity_and_rank_are_in_range(case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(KNOBS))
+def test_sizes_are_whole_numbers_of_at_least_one(name: str) -> None:
+    for knob in (knob for knob, value in KNOBS[name][0].items() if isinstance(value, int)):
+        least = 0 if knob == "num_sink" else 1
+        for wrong in (least - 1, -7, 2.5, "two"):
+            with pytest.raises(ArchError, match=f"{knob} must be a whole number of at least {least}, got {wrong!r}"):
+                operators.parse(OperatorArch.of(name, **{**KNOBS[name][0], knob: wrong}))
+
+
+@pytest.mark.parametrize("name", sorted(KNOBS))
 def test_wrong_knobs_are_named(name: str) -> None:
     with pytest.raises(ArchError, match=f"{name}.*surplus"):
         operators.parse(OperatorArch.of(name, **KNOBS[name][0], surplus=1))

@@ -33,8 +33,9 @@ class Knobs(contract.Knobs):
     kernel_size: int
 
     def __post_init__(self) -> None:
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ArchError(f"kernel_size must be odd and positive, got {self.kernel_size}: take one more or less")
+        contract.Knobs.__post_init__(self)
+        if self.kernel_size % 2 == 0:
+            raise ArchError(f"kernel_size must be odd, got {self.kernel_size}: take one more or less")
 
 
 def offsets(kernel_size: int, domain: Domain) -> list[Offset]:

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.elastic import Elastic, Projections
-from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators import contract
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost
@@ -31,10 +30,6 @@ class Knobs(contract.Knobs):
     num_heads: int
     head_dim: int
     kv_rank: int
-
-    def __post_init__(self) -> None:
-        if self.kv_rank < 1:
-            raise ArchError(f"kv_rank must be at least 1, got {self.kv_rank}: take a wider latent")
 
 
 class Mixer(Operator[Knobs]):

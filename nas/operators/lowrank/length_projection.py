@@ -25,11 +25,6 @@ class Knobs(HeadKnobs):
 
     rank: int
 
-    def __post_init__(self) -> None:
-        HeadKnobs.__post_init__(self)
-        if self.rank < 1:
-            raise ArchError(f"rank must be at least 1, got {self.rank}: keep one summary or more")
-
 
 class Mixer(Operator[Knobs]):
     """Full attention on the first `rank` summaries; shorter inputs use the maps' first columns."""

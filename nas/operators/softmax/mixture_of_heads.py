@@ -37,10 +37,10 @@ class Knobs(HeadKnobs):
 
     def __post_init__(self) -> None:
         HeadKnobs.__post_init__(self)
-        if self.num_shared < 1 or self.num_routed < 1 or self.num_shared + self.num_routed > self.num_heads:
+        if self.num_shared + self.num_routed > self.num_heads:
             raise ArchError(
-                f"num_shared and num_routed must be at least 1 and add up to at most num_heads = {self.num_heads}, "
-                f"got {self.num_shared} and {self.num_routed}: change them"
+                f"num_shared and num_routed must add up to at most num_heads = {self.num_heads}, "
+                f"got {self.num_shared} and {self.num_routed}: lower one"
             )
 
 

@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nas.elastic import Projections
-from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 
@@ -29,13 +28,6 @@ class Knobs(HeadKnobs):
 
     block_size: int
     topk: int
-
-    def __post_init__(self) -> None:
-        HeadKnobs.__post_init__(self)
-        if self.block_size < 1 or self.topk < 1:
-            raise ArchError(
-                f"block_size and topk must be at least 1, got {self.block_size} and {self.topk}: raise them"
-            )
 
 
 class Mixer(Operator[Knobs]):

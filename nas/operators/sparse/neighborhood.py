@@ -25,11 +25,6 @@ class Knobs(HeadKnobs):
 
     kernel_size: int
 
-    def __post_init__(self) -> None:
-        HeadKnobs.__post_init__(self)
-        if self.kernel_size < 1:
-            raise ArchError(f"kernel_size must be at least 1, got {self.kernel_size}: raise it")
-
 
 class Mixer(Patterned[Knobs]):
     """Local attention in two dimensions; up to 32 x 32 tokens it runs as a dense mask."""

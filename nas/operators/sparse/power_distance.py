@@ -9,13 +9,12 @@ to an unrelated linear attention. Causal in the paper; without causality distanc
     O(log T) blocks per query; L layers reach 2^(L+1) - 1 blocks back without holes (num_local >= 1)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from nas.errors import ArchError
 from nas.kernels.visibility import Visibility
 from nas.operators.contract import HeadKnobs, Site
 from nas.operators.pattern import Patterned, build
@@ -27,15 +26,7 @@ class Knobs(HeadKnobs):
 
     block_size: int
     num_local: int
-    num_sink: int
-
-    def __post_init__(self) -> None:
-        HeadKnobs.__post_init__(self)
-        if self.block_size < 1 or self.num_local < 1 or self.num_sink < 0:
-            raise ArchError(
-                "block_size and num_local must be at least 1 and num_sink at least 0, "
-                f"got {self.block_size}, {self.num_local} and {self.num_sink}: raise them"
-            )
+    num_sink: int = field(metadata={"least": 0})
 
 
 class Mixer(Patterned[Knobs]):

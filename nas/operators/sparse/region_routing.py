@@ -35,9 +35,9 @@ class Knobs(HeadKnobs):
 
     def __post_init__(self) -> None:
         HeadKnobs.__post_init__(self)
-        if not 1 <= self.topk <= self.regions**2:
+        if self.topk > self.regions**2:
             raise ArchError(
-                f"topk must be between 1 and regions^2 = {self.regions**2}, got {self.topk}: change topk or regions"
+                f"topk must be at most regions^2 = {self.regions**2}, got {self.topk}: change topk or regions"
             )
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from nas.elastic import Projections
-from nas.errors import ArchError
 from nas.kernels import attention
 from nas.kernels.visibility import Visibility
 from nas.operators.contract import Context, HeadKnobs, Site, qkv
@@ -24,16 +23,9 @@ from nas.operators.pattern import Patterned, build
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs(HeadKnobs):
-    """Heads and the number of visible keys."""
+    """Heads and the number of visible keys, the token itself included."""
 
     window_size: int
-
-    def __post_init__(self) -> None:
-        HeadKnobs.__post_init__(self)
-        if self.window_size < 1:
-            raise ArchError(
-                f"window_size counts the token itself and must be at least 1, got {self.window_size}: raise it"
-            )
 
 
 class Mixer(Patterned[Knobs]):

@@ -30,10 +30,6 @@ class Knobs(contract.Knobs):
 
     num_states: int
 
-    def __post_init__(self) -> None:
-        if self.num_states < 1:
-            raise ArchError(f"num_states must be at least 1, got {self.num_states}: keep one state or more")
-
 
 class Mixer(Operator[Knobs]):
     """Linear in the tokens, and the channel mixing costs states instead of tokens; owns all its maps."""

@@ -89,7 +89,7 @@ def test_offsets_of_smaller_kernels_come_first(domain):
 
 
 def test_wrong_knobs_and_sites_are_explained():
-    with pytest.raises(ArchError, match="kernel_size must be odd and positive, got 4"):
+    with pytest.raises(ArchError, match="kernel_size must be odd, got 4"):
         Knobs(kernel_size=4)
     with pytest.raises(ArchError, match="needs a grid of 63 tokens, got None"):
         Mixer.check(Knobs(kernel_size=3), Site(embed_dim=12, tokens=63, domain="image"))

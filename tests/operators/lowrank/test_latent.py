@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from nas.errors import ArchError
 from nas.operators.contract import Site
-from nas.operators.lowrank.latent import Knobs, Mixer
+from nas.operators.lowrank.latent import Mixer
 
 KNOBS = {"num_heads": 3, "head_dim": 8, "kv_rank": 5}
 
@@ -55,8 +54,3 @@ def test_gradients_equal_those_of_the_reference(build):
     layer = build("latent", site(), **KNOBS)
     x = torch.randn(2, 17, 12, dtype=torch.float64)
     torch.testing.assert_close(layer.gradients(x), layer.gradients(x, by_reference=True), rtol=0, atol=1e-10)
-
-
-def test_latents_must_have_a_width():
-    with pytest.raises(ArchError, match="kv_rank must be at least 1, got 0"):
-        Knobs(num_heads=1, head_dim=4, kv_rank=0)

@@ -5,8 +5,6 @@ import pytest
 import torch
 
 from nas import operators
-from nas.arch import OperatorArch
-from nas.errors import ArchError
 from nas.operators.contract import Site
 from nas.operators.sparse.block_routing import Knobs, routed_mask
 from nas.shapes import Domain
@@ -69,8 +67,3 @@ def test_the_block_with_the_aligned_mean_key_is_chosen() -> None:
 def test_query_heads_of_one_kv_group_route_for_themselves() -> None:
     mask = routed_mask(*queries_and_keys(64), Knobs(**HEADS, block_size=4, topk=2), is_causal=True)
     assert not torch.equal(mask[:, 0], mask[:, 1])
-
-
-def test_sizes_out_of_range_are_refused() -> None:
-    with pytest.raises(ArchError, match="block_size and topk .* got 4 and 0"):
-        operators.parse(OperatorArch.of("block_routing", **HEADS, block_size=4, topk=0))

@@ -61,8 +61,3 @@ def test_sequence_without_a_grid_is_refused() -> None:
     knobs = operators.parse(OperatorArch.of("neighborhood", **HEADS, kernel_size=3))
     with pytest.raises(ArchError, match="grid.*use window"):
         operators.get("neighborhood").check(knobs, Site(embed_dim=20, tokens=17, domain="sequence"))
-
-
-def test_empty_window_is_refused() -> None:
-    with pytest.raises(ArchError, match="kernel_size .* got 0"):
-        operators.parse(OperatorArch.of("neighborhood", **HEADS, kernel_size=0))

@@ -6,7 +6,6 @@ import torch
 
 from nas import operators
 from nas.arch import OperatorArch
-from nas.errors import ArchError
 from nas.operators.contract import Site
 from nas.shapes import Domain
 
@@ -74,8 +73,3 @@ def test_pattern_first_used_under_inference_mode_trains_later(build: Callable[..
     with torch.inference_mode():
         layer(x)
     assert all(gradient.isfinite().all() for gradient in layer.gradients(x))
-
-
-def test_empty_window_is_refused() -> None:
-    with pytest.raises(ArchError, match="window_size .* got 0"):
-        operators.parse(OperatorArch.of("window", **HEADS, window_size=0))

@@ -58,5 +58,3 @@ def test_a_grid_is_needed_and_states_do_not_outnumber_the_tokens():
         Mixer.check(Knobs(num_states=5), Site(embed_dim=12, tokens=63, domain="image"))
     with pytest.raises(ArchError, match="num_states must be at most the 63 tokens, got 64"):
         Mixer.check(Knobs(num_states=64), site())
-    with pytest.raises(ArchError, match="num_states must be at least 1, got 0"):
-        Knobs(num_states=0)
