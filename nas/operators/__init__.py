@@ -1,8 +1,12 @@
-"""Kinds of token mixing, one file each in the folder of its family. The folders are the registry."""
+"""Kinds of token mixing, one file each in the folder of its family. The folders are the registry.
+
+Files beside the folders (`contract`, `pattern`, `recurrence`) are what operators share and no operators themselves.
+"""
 
 import dataclasses
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -49,3 +53,11 @@ def parse(operator: OperatorArch) -> Any:
         wrong = ", ".join(sorted(set(knobs) ^ set(known)))
         raise ArchError(f"operator {operator.name!r} has the knobs ({', '.join(known)}); unknown or missing: {wrong}")
     return get(operator.name).knobs_type(**knobs)
+
+
+def publisher(names: frozenset[str], earlier: Sequence[OperatorArch]) -> OperatorArch | None:
+    """The operator whose tensors of these names a later block reads; None unless one operator published them all."""
+    for operator in reversed(earlier):
+        if found := get(operator.name).publishes & names:
+            return operator if found == names else None
+    return None

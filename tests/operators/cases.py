@@ -1,13 +1,16 @@
 """Knob values under which every operator is held to the contract; `test_contract.py` fails if one is missing here."""
 
-from nas.arch import OperatorArch
-from nas.shapes import Domain
+from collections.abc import Mapping, Sequence
 
-MHA = {"num_heads": 3, "num_kv_heads": 3, "head_dim": 8}
-GQA = {"num_heads": 6, "num_kv_heads": 2, "head_dim": 8}
-MQA = {"num_heads": 4, "num_kv_heads": 1, "head_dim": 5}
+from nas.arch import Knob
 
-KNOBS: dict[str, list[dict[str, int | float | str]]] = {
+Knobs = Mapping[str, Knob]
+
+MHA: Knobs = {"num_heads": 3, "num_kv_heads": 3, "head_dim": 8}
+GQA: Knobs = {"num_heads": 6, "num_kv_heads": 2, "head_dim": 8}
+MQA: Knobs = {"num_heads": 4, "num_kv_heads": 1, "head_dim": 5}
+
+KNOBS: Mapping[str, Sequence[Knobs]] = {
     "softmax": [MHA, GQA, MQA],
     "mixture_of_heads": [{**MHA, "num_shared": 1, "num_routed": 1}, {**GQA, "num_shared": 2, "num_routed": 3}],
     "window": [{**GQA, "window_size": 4}, {**MHA, "window_size": 16}],
@@ -30,15 +33,3 @@ KNOBS: dict[str, list[dict[str, int | float | str]]] = {
     "depthwise": [{"kernel_size": 3}, {"kernel_size": 7}],
     "none": [{}],
 }
-
-
-def archs(domain: Domain) -> list[OperatorArch]:
-    """All cases that are legal in the domain."""
-    from nas import operators
-
-    return [
-        OperatorArch.of(name, **knobs)
-        for name, cases in KNOBS.items()
-        if domain in operators.get(name).domains
-        for knobs in cases
-    ]
