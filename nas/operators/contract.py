@@ -15,6 +15,7 @@ from nas.shapes import Domain
 
 ANYWHERE: frozenset[Domain] = frozenset(("image", "sequence", "causal"))
 QKVO = frozenset("qkvo")
+KV = frozenset(("k", "v"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +73,23 @@ class Site:
 class Context:
     """What travels with one forward pass: the site, what earlier blocks published, and training penalties.
 
-    `published` and `penalties` are made anew by each forward pass of the network; nothing outlives the pass.
+    `published` is made anew for each stage and `penalties` for each forward pass of the network; nothing outlives it.
+    In a decoding step `published` holds what a whole forward pass over the tokens so far would have published.
     """
 
     site: Site
     published: dict[str, Tensor] = field(default_factory=dict)
     penalties: list[Tensor] = field(default_factory=list)
     """Scalar losses of operators that have one, such as load balance, added to the training loss."""
+
+    def read(self, name: str) -> Tensor:
+        """What the nearest earlier block published under the name; `ArchError` if none did."""
+        if name not in self.published:
+            raise ArchError(
+                f"an operator reads only what an earlier block of its stage published, {name!r} is not among "
+                f"{sorted(self.published)}: put an operator that publishes it in front"
+            )
+        return self.published[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +127,10 @@ class Operator(nn.Module, Generic[K]):
     knobs_type: ClassVar[type[Knobs]]
     domains: ClassVar[frozenset[Domain]] = ANYWHERE
     projections: ClassVar[frozenset[str]] = QKVO
+    publishes: ClassVar[frozenset[str]] = frozenset()
+    """Names of the tensors that it leaves in `context.published` for later blocks of the stage."""
+    consumes: ClassVar[frozenset[str]] = frozenset()
+    """Names that it reads there; `can_follow` says from which operators."""
 
     def __init__(self, choices: Sequence[K], site: Site) -> None:
         super().__init__()
@@ -144,7 +159,7 @@ class Operator(nn.Module, Generic[K]):
 
     @classmethod
     def can_follow(cls, knobs: K, earlier: Sequence[OperatorArch]) -> bool:
-        """Whether the operator works after these of its stage: the rule of those that reuse published tensors."""
+        """Whether the operator works after these of its stage: the rule of those that consume published tensors."""
         return True
 
     @classmethod
@@ -157,7 +172,8 @@ class Operator(nn.Module, Generic[K]):
     ) -> tuple[Tensor, Any]:
         """One decoded token `[B, 1, C]` and the new state; by default the state is the inputs so far.
 
-        Right for every causal operator; those with a real cache override it.
+        Right for every causal operator, what it publishes included; those with a real cache override it, and those
+        that publish then publish that whole cache.
         """
         seen = x if state is None else torch.cat((state, x), dim=1)
         return self(seen, projections, knobs, context)[:, -1:], seen
@@ -171,10 +187,12 @@ def projection_cost(knobs: HeadKnobs, site: Site, parts: frozenset[str] = QKVO) 
     return Cost(params=params, flops=2 * params * site.tokens)
 
 
-def qkv(x: Tensor, projections: Projections, knobs: HeadKnobs) -> tuple[Tensor, Tensor, Tensor]:
-    """q `[B, Hq, T, D]`, k and v `[B, Hkv, T, D]` of the shared projections."""
-    return (
-        projections.query(x, knobs.num_heads, knobs.head_dim),
-        projections.key(x, knobs.num_kv_heads, knobs.head_dim),
-        projections.value(x, knobs.num_kv_heads, knobs.head_dim),
-    )
+def qkv(
+    x: Tensor, projections: Projections, knobs: HeadKnobs, publish_in: Context | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """q `[B, Hq, T, D]`, k and v `[B, Hkv, T, D]` of the shared projections; k and v are published if told where."""
+    k = projections.key(x, knobs.num_kv_heads, knobs.head_dim)
+    v = projections.value(x, knobs.num_kv_heads, knobs.head_dim)
+    if publish_in is not None:
+        publish_in.published.update(k=k, v=v)
+    return projections.query(x, knobs.num_heads, knobs.head_dim), k, v

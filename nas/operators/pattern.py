@@ -11,13 +11,15 @@ from torch import Tensor
 from nas.elastic import Projections
 from nas.kernels import attention, visibility
 from nas.kernels.visibility import Visibility
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import KV, Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 
 H = TypeVar("H", bound=HeadKnobs)
 
 
 class Patterned(Operator[H]):
     """Masked attention without private parameters; a subclass states its rule twice, as a pattern and as a table."""
+
+    publishes = KV
 
     def __init__(self, choices: Sequence[H], site: Site) -> None:
         super().__init__(choices, site)
@@ -42,13 +44,13 @@ class Patterned(Operator[H]):
 
     def forward(self, x: Tensor, projections: Projections, knobs: H, context: Context) -> Tensor:
         """Gathered blocks or a dense mask, whichever the pattern's shape makes cheaper."""
-        q, k, v = qkv(x, projections, knobs)
+        q, k, v = self._qkv(x, projections, knobs, context)
         pattern = _placed(self.pattern(knobs, context.site, x.shape[1]), x.device)
         return projections.output(attention.sparse(q, k, v, pattern), x.shape[-1])
 
     def reference(self, x: Tensor, projections: Projections, knobs: H, context: Context) -> Tensor:
         """Explicit softmax under the table."""
-        q, k, v = qkv(x, projections, knobs)
+        q, k, v = self._qkv(x, projections, knobs, context)
         mask = self.mask(knobs, context.site, x.shape[1]).to(x.device)
         return projections.output(attention.reference(q, k, v, mask), x.shape[-1])
 
@@ -67,6 +69,9 @@ class Patterned(Operator[H]):
     def rank(cls, knobs: H, site: Site) -> int:
         """The head width."""
         return knobs.head_dim
+
+    def _qkv(self, x: Tensor, projections: Projections, knobs: H, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+        return qkv(x, projections, knobs, context if self.publishes else None)
 
 
 def executed_pairs(pattern: Visibility) -> int:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from nas.arch import Knob
+from nas import operators
+from nas.arch import Knob, OperatorArch
+from nas.shapes import Domain
 
 Knobs = Mapping[str, Knob]
 
@@ -12,6 +14,7 @@ MQA: Knobs = {"num_heads": 4, "num_kv_heads": 1, "head_dim": 5}
 
 KNOBS: Mapping[str, Sequence[Knobs]] = {
     "softmax": [MHA, GQA, MQA],
+    "reused_kv": [MHA, GQA, MQA],
     "mixture_of_heads": [{**MHA, "num_shared": 1, "num_routed": 1}, {**GQA, "num_shared": 2, "num_routed": 3}],
     "window": [{**GQA, "window_size": 4}, {**MHA, "window_size": 16}],
     "neighborhood": [{**GQA, "kernel_size": 3}, {**MHA, "kernel_size": 5}],
@@ -33,3 +36,13 @@ KNOBS: Mapping[str, Sequence[Knobs]] = {
     "depthwise": [{"kernel_size": 3}, {"kernel_size": 7}],
     "none": [{}],
 }
+
+
+def archs(domain: Domain) -> list[OperatorArch]:
+    """All cases that are legal in the domain."""
+    return [
+        OperatorArch.of(name, **knobs)
+        for name, cases in KNOBS.items()
+        if domain in operators.get(name).domains
+        for knobs in cases
+    ]

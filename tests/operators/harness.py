@@ -58,19 +58,33 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """An operator ready to run at `knobs` and `site`."""
+    """An operator ready to run at `knobs` and `site`, behind one that publishes what it consumes."""
 
     mixer: Operator[Any]
     projections: Projections
     knobs: Any
     site: Site
+    source: "Rig | None" = None
 
     def __call__(self, x: Tensor, context: Context | None = None) -> Tensor:
-        y: Tensor = self.mixer(x, self.projections, self.knobs, context or Context(self.site))
+        context = context or Context(self.site)
+        if self.source:
+            self.source(x, context)
+        y: Tensor = self.mixer(x, self.projections, self.knobs, context)
         return y
 
     def reference(self, x: Tensor, context: Context | None = None) -> Tensor:
-        return self.mixer.reference(x, self.projections, self.knobs, context or Context(self.site))
+        context = context or Context(self.site)
+        if self.source:
+            self.source.reference(x, context)
+        return self.mixer.reference(x, self.projections, self.knobs, context)
+
+    def step(self, x: Tensor, state: Any = None, context: Context | None = None) -> tuple[Tensor, Any]:
+        context, (before, own) = context or Context(self.site), state or (None, None)
+        if self.source:
+            before = self.source.step(x, before, context)[1]
+        y, own = self.mixer.step(x, self.projections, self.knobs, context, own)
+        return y, (before, own)
 
     def modules(self) -> nn.ModuleDict:
         return nn.ModuleDict({"mixer": self.mixer, "projections": self.projections})
@@ -86,6 +100,7 @@ class Layer(nn.Module):
     def __init__(self, rig: Rig) -> None:
         super().__init__()
         self.parts, self.rig = rig.modules(), rig
+        self.source = rig.source and rig.source.modules()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.rig(x)
@@ -113,7 +128,8 @@ def build(case: Case, site: Site | None = None, dtype: torch.dtype = torch.float
     site = site or case.site
     choices = (case.knobs, operators.parse(larger(case.arch)))
     mixer = case.operator(choices, replace(site, embed_dim=EMBED_DIM))
-    rig = Rig(mixer, Projections(case.operator.projections, EMBED_DIM, **LARGER), case.knobs, site)
+    projections = Projections(case.operator.projections, EMBED_DIM, **LARGER)
+    rig = Rig(mixer, projections, case.knobs, site, _source(case, site, dtype))
     for parameter in rig.modules().parameters():
         with torch.no_grad():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
@@ -130,7 +146,7 @@ def extract(case: Case, rig: Rig) -> Rig:
         "head_dim": getattr(rig.knobs, "head_dim", 1),
     }
     projections = Projections(case.operator.projections, rig.site.embed_dim, **sizes)
-    alone = Rig(case.operator((rig.knobs,), rig.site), projections, rig.knobs, rig.site)
+    alone = Rig(case.operator((rig.knobs,), rig.site), projections, rig.knobs, rig.site, rig.source)
     alone.modules().to(next(iter(rig.modules().parameters()), torch.zeros(0)).dtype)
     source = rig.modules().state_dict()
     corners = {name: corner(source[name], value.shape) for name, value in alone.modules().state_dict().items()}
@@ -152,8 +168,9 @@ def gradients(rig: Rig, x: Tensor, output: Tensor, penalties: list[Tensor], cota
 
 
 def counted_flops(rig: Rig) -> int:
-    """What PyTorch's own counter sees in one forward pass of one sample."""
-    return counted(lambda: rig(rig.inputs(batch=1)))
+    """What PyTorch's own counter sees in one forward pass of one sample, without the operator in front."""
+    x = rig.inputs(batch=1)
+    return counted(lambda: rig(x)) - (counted(lambda: rig.source(x)) if rig.source else 0)
 
 
 def counted(call: Callable[[], Tensor]) -> int:
@@ -164,6 +181,13 @@ def counted(call: Callable[[], Tensor]) -> int:
     with torch.no_grad(), counter:
         call()
     return counter.get_total_flops()
+
+
+def _source(case: Case, site: Site, dtype: torch.dtype) -> Rig | None:
+    if not case.operator.consumes:
+        return None
+    able = (c for c in all_cases() if c.domain == case.domain and case.operator.can_follow(case.knobs, (c.arch,)))
+    return build(next(able), site, dtype)
 
 
 def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *rest: object, **options: object) -> int:

@@ -65,6 +65,28 @@ def test_output_is_finite_and_shaped_like_the_input(case: Case) -> None:
 
 
 @every_case
+def test_what_is_published_and_consumed_is_declared(case: Case) -> None:
+    rig = build(case)
+    x, fast, slow = rig.inputs(), Context(rig.site), Context(rig.site)
+    rig(x, fast), rig.reference(x, slow)
+    assert fast.published.keys() == slow.published.keys() == case.operator.publishes | case.operator.consumes
+    if case.operator.consumes:
+        with pytest.raises(ArchError, match="put an operator that publishes it in front"):
+            replace(rig, source=None)(x)
+
+
+@every_causal_case
+def test_a_step_publishes_what_a_whole_pass_would(case: Case) -> None:
+    rig = build(case)
+    x, whole, state = rig.inputs(), Context(rig.site), None
+    rig(x, whole)
+    for token in x.split(1, dim=1):
+        stepwise = Context(rig.site)
+        _, state = rig.step(token, state, stepwise)
+    torch.testing.assert_close(stepwise.published, whole.published, atol=1e-12, rtol=0)
+
+
+@every_case
 def test_samples_do_not_see_each_other(case: Case) -> None:
     rig = build(case)
     rig.mixer.eval()
@@ -99,7 +121,7 @@ def test_decoding_token_by_token_equals_forward(case: Case) -> None:
     x = rig.inputs()
     state, steps = None, []
     for token in x.split(1, dim=1):
-        y, state = rig.mixer.step(token, rig.projections, rig.knobs, Context(rig.site), state)
+        y, state = rig.step(token, state)
         steps.append(y)
     torch.testing.assert_close(torch.cat(steps, dim=1), rig(x), atol=1e-10, rtol=1e-10)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from nas.elastic import Elastic, Projections
 from nas.errors import ArchError
 from nas.kernels import attention
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import KV, Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 
 BALANCE_WEIGHT = 0.01
 
@@ -48,6 +48,7 @@ class Mixer(Operator[Knobs]):
     """Head gates on full attention; zero router weights with all heads chosen are plain attention."""
 
     knobs_type = Knobs
+    publishes = KV
 
     def __init__(self, choices: Sequence[Knobs], site: Site) -> None:
         super().__init__(choices, site)
@@ -56,14 +57,14 @@ class Mixer(Operator[Knobs]):
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """SDPA, then gates."""
-        q, k, v = qkv(x, projections, knobs)
+        q, k, v = qkv(x, projections, knobs, context)
         y = attention.dense(q, k, v, is_causal=context.site.is_causal)
         gates = self.gates(x, knobs, context)
         return projections.output(y * gates.transpose(1, 2).unsqueeze(-1), x.shape[-1])
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax; heads are ranked by sorting and weighted one by one."""
-        q, k, v = qkv(x, projections, knobs)
+        q, k, v = qkv(x, projections, knobs, context)
         mask = x.new_ones(x.shape[1], x.shape[1]).tril().bool() if context.site.is_causal else None
         y = attention.reference(q, k, v, mask)
         gates = self.gates(x, knobs, context, choose=_best_by_sorting)

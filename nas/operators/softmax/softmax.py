@@ -9,23 +9,24 @@ from torch import Tensor
 
 from nas.elastic import Projections
 from nas.kernels import attention
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import KV, Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 
 
 class Mixer(Operator[HeadKnobs]):
     """Full attention, causal where the site is."""
 
     knobs_type = HeadKnobs
+    publishes = KV
 
     def forward(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """SDPA."""
-        q, k, v = qkv(x, projections, knobs)
+        q, k, v = qkv(x, projections, knobs, context)
         y = attention.dense(q, k, v, is_causal=context.site.is_causal)
         return projections.output(y, x.shape[-1])
 
     def reference(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """Explicit softmax."""
-        q, k, v = qkv(x, projections, knobs)
+        q, k, v = qkv(x, projections, knobs, context)
         mask = x.new_ones(x.shape[1], x.shape[1]).tril().bool() if context.site.is_causal else None
         return projections.output(attention.reference(q, k, v, mask), x.shape[-1])
 

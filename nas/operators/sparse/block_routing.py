@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nas.elastic import Projections
 from nas.kernels import attention
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import KV, Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +35,11 @@ class Mixer(Operator[Knobs]):
 
     knobs_type = Knobs
     domains = frozenset(("sequence", "causal"))
+    publishes = KV
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """SDPA under the mask of the chosen blocks."""
-        q, k, v = qkv(x, projections, knobs)
+        q, k, v = qkv(x, projections, knobs, context)
         is_causal = context.site.is_causal
         if knobs.topk >= _num_blocks(x.shape[1], knobs.block_size):
             y = attention.dense(q, k, v, is_causal=is_causal)
@@ -48,7 +49,7 @@ class Mixer(Operator[Knobs]):
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax; blocks are averaged one by one and ranked by sorting."""
-        q, k, v = qkv(x, projections, knobs)
+        q, k, v = qkv(x, projections, knobs, context)
         block = torch.arange(x.shape[1], device=x.device) // knobs.block_size
         means = torch.stack([part.mean(2) for part in torch.split(k, knobs.block_size, dim=2)], dim=2)
         gates = q @ attention.repeat_heads(means, knobs.num_heads).transpose(-1, -2)

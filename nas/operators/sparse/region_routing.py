@@ -20,7 +20,7 @@ from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.kernels import attention
 from nas.kernels.visibility import Visibility
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import KV, Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 from nas.operators.pattern import executed_pairs
 
 LEPE_SIZE = 5
@@ -46,6 +46,7 @@ class Mixer(Operator[Knobs]):
 
     knobs_type = Knobs
     domains = frozenset(("image",))
+    publishes = KV
 
     def __init__(self, choices: Sequence[Knobs], site: Site) -> None:
         super().__init__(choices, site)
@@ -58,7 +59,7 @@ class Mixer(Operator[Knobs]):
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Tokens sorted into regions of equal, padded size, then gathered blocks or a dense mask."""
-        q, k, v = qkv(x, projections, knobs)
+        q, k, v = qkv(x, projections, knobs, context)
         grid = _grid(context.site)
         if knobs.topk == knobs.regions**2:
             y = attention.dense(q, k, v)
@@ -68,7 +69,7 @@ class Mixer(Operator[Knobs]):
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax; regions are averaged one by one and ranked by sorting."""
-        q, k, v = qkv(x, projections, knobs)
+        q, k, v = qkv(x, projections, knobs, context)
         grid = _grid(context.site)
         region = _region_of_token(*grid, knobs.regions).to(x.device)
         wide = (q, attention.repeat_heads(k, knobs.num_heads))

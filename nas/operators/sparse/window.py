@@ -33,6 +33,8 @@ class Mixer(Patterned[Knobs]):
 
     knobs_type = Knobs
     domains = frozenset(("sequence", "causal"))
+    # a later block would need the keys that decoding drops
+    publishes = frozenset()
 
     @classmethod
     def pattern(cls, knobs: Knobs, site: Site, tokens: int) -> Visibility:
