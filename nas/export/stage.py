@@ -5,15 +5,14 @@ model.onnx         ONNX;  card.json, card.md  costs, parity, versions; the card 
 """
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.arch import Arch, describe
 from nas.config import config
@@ -21,8 +20,7 @@ from nas.errors import MeasurementError
 from nas.export import bundle, programs
 from nas.export.programs import Format
 from nas.run import write_atomic
-from nas.shapes import ImageShape, TaskShape
-from nas.supernet import Subnet, Supernet, extract, network_cost
+from nas.supernet import Subnet, Supernet, evaluating, example_inputs, extract, network_cost
 
 Call = Callable[[Tensor], Tensor]
 
@@ -78,7 +76,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     for old in [*folder.glob("model.*"), *folder.glob("card.*")]:
         old.unlink()
-    with _evaluating(net), torch.no_grad():
+    with evaluating(net), torch.no_grad():
         checked = _write_forms(net, arch, folder, config.formats)
     card = _card(net, arch, folder, checked, latency or {})
     write_atomic(folder / "card.md", _markdown(card, arch).encode())
@@ -86,19 +84,11 @@ def export(
     return card
 
 
-def sample_inputs(shape: TaskShape, batch: int, seed: int = 0) -> Tensor:
-    """Random inputs of a task: images of unit variance, or token ids."""
-    rng = torch.Generator().manual_seed(seed)
-    if isinstance(shape, ImageShape):
-        return torch.randn(batch, shape.channels, shape.height, shape.width, generator=rng)
-    return torch.randint(shape.vocab, (batch, shape.tokens), generator=rng)
-
-
 def _write_forms(net: Supernet, arch: Arch, folder: Path, formats: Sequence[Format]) -> _Checked:
     subnet, expected = extract(net, arch).eval(), Subnet(net, arch).eval()
     bundle.write(subnet, folder)
     parity = {"extracted": _difference("extracted", subnet, expected, BATCHES)}
-    program = programs.trace(subnet, sample_inputs(net.shape, BATCHES[0]))
+    program = programs.trace(subnet, example_inputs(net.shape, BATCHES[0], seed=0))
     batch, opset = programs.batch_of(program), None
     for name in formats:
         written = programs.WRITERS[name](program, folder)
@@ -111,7 +101,7 @@ def _difference(name: str, run: Call, expected: Subnet, batches: Sequence[int]) 
     # a fault shows on every draw; a router's near tie, which rounding may decide anew, does not
     tolerance, seen = TOLERANCES[name], []
     for seed in range(DRAWS):
-        pairs = [(run(x), expected(x)) for x in (sample_inputs(expected.net.shape, n, seed) for n in batches)]
+        pairs = [(run(x), expected(x)) for x in (example_inputs(expected.net.shape, n, seed) for n in batches)]
         seen.append(float(torch.stack([(got - wanted).abs().max() for got, wanted in pairs]).max()))
         if seen[-1] <= tolerance:
             return seen[-1]
@@ -120,16 +110,6 @@ def _difference(name: str, run: Call, expected: Subnet, batches: Sequence[int]) 
         f"{expected.arch.digest} as {name!r} differs by {seen[0]:.2g}: report it, and leave that format out of "
         "export.formats meanwhile"
     )
-
-
-@contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    was_training = net.training
-    net.eval()
-    try:
-        yield
-    finally:
-        net.train(was_training)
 
 
 def _card(net: Supernet, arch: Arch, folder: Path, checked: _Checked, latency: Mapping[str, float]) -> ExportCard:

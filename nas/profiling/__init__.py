@@ -2,7 +2,6 @@
 
 from nas.profiling.device import Device, fingerprint, foreign_load, moment
 from nas.profiling.measure import measure
-from nas.profiling.pieces import example_inputs
 from nas.profiling.profile import profile, profiled
 from nas.profiling.settings import ProfileConfig
 from nas.profiling.table import Row
@@ -14,7 +13,6 @@ __all__ = [
     "Row",
     "TimerConfig",
     "Timing",
-    "example_inputs",
     "fingerprint",
     "foreign_load",
     "measure",

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nas.errors import MeasurementError
-from nas.profiling.pieces import example_inputs
 from nas.profiling.settings import ProfileConfig
 from nas.profiling.timer import Subject, Timer, Timing, time_interleaved
-from nas.supernet import Subnet, network_cost
+from nas.supernet import Subnet, example_inputs, network_cost
 
 PATIENCE = 3
 

@@ -12,11 +12,11 @@ from nas.errors import MeasurementError
 from nas.operators.contract import Context, Site
 from nas.profiling.parts import NO_MIXER, Part
 from nas.profiling.timer import Subject
-from nas.shapes import ImageShape, TaskShape
 from nas.space.space import BlockSpace
-from nas.supernet import Supernet, extract
+from nas.supernet import Supernet, example_inputs, extract
 from nas.supernet.block import Block
 from nas.supernet.layout import block_site, sites
+from nas.supernet.model import fill
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float64: 1e-10}
 Call = Callable[[nn.Module, Tensor], Tensor]
@@ -55,14 +55,6 @@ class Cut:
             )
         inputs = self.inputs.to(torch_device, dtype if self.inputs.is_floating_point() else None)
         return Subject(self.module.to(torch_device, dtype), inputs)
-
-
-def example_inputs(shape: TaskShape, batch: int, seed: int) -> Tensor:
-    """Inputs of a task's shape: normal floats `[B, channels, H, W]`, or ids below the vocabulary `[B, T]`."""
-    generator = torch.Generator().manual_seed(seed)
-    if isinstance(shape, ImageShape):
-        return torch.randn(batch, shape.channels, shape.height, shape.width, generator=generator)
-    return torch.randint(shape.vocab, (batch, shape.tokens), generator=generator)
 
 
 def cut_net(net: Supernet, arch: Arch, *, batch: int, seed: int) -> Cut:
@@ -109,10 +101,10 @@ def _inner(net: Supernet, part: Part) -> tuple[nn.Module, nn.Module, Call]:
     site = block_site(sites(net.space.frame, net.shape)[part.stage], part.embed_dim, index)
     if part.kind == "gate":
         gate = big.gates[part.gate]
-        return _corner(type(gate)(site), gate), gate, lambda module, x: module(x, Context(site))
+        return fill(type(gate)(site), gate), gate, lambda module, x: module(x, Context(site))
     arch = BlockArch(part.operator, part.ffn)
     small = Block(BlockSpace((arch.operator,), (arch.ffn,), (NONE,)), site, net.share)
-    return _corner(small, big), big, _block_call(arch, site)
+    return fill(small, big), big, _block_call(arch, site)
 
 
 def _block_call(arch: BlockArch, site: Site) -> Call:
@@ -129,11 +121,3 @@ def _position(net: Supernet, part: Part) -> int:
         if offers[part.kind]:
             return index
     raise MeasurementError(f"no block of space {net.space.frame.name!r} offers {part.key}: profile the space itself")
-
-
-def _corner(small: nn.Module, big: nn.Module) -> nn.Module:
-    values = big.state_dict()
-    small.load_state_dict(
-        {name: values[name][tuple(map(slice, value.shape))] for name, value in small.state_dict().items()}
-    )
-    return small

@@ -1,8 +1,6 @@
 """Stage `profile`: measures a space's parts and some of its whole nets on this device, within a budget of seconds."""
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from nas.profiling import plan
 from nas.profiling.bench import Bench
@@ -13,7 +11,7 @@ from nas.progress import track
 from nas.run import Run
 from nas.shapes import TaskShape
 from nas.space import SearchSpace
-from nas.supernet import Supernet
+from nas.supernet import Supernet, evaluating
 
 PARTS_UNTIL, NETS_UNTIL = 0.45, 0.9
 
@@ -34,14 +32,3 @@ def profile(net: Supernet, config: ProfileConfig, run: Run, seed: int, *, timer:
 def profiled(run: Run, space: SearchSpace, shape: TaskShape, config: ProfileConfig) -> list[Row]:
     """The rows that `profile` left; `MeasurementError` if this device was not measured with these settings."""
     return load_rows(run, config.fingerprint(), plan.workload(space, shape, config.batch))
-
-
-@contextmanager
-def evaluating(net: Supernet) -> Iterator[None]:
-    """The net in eval mode, as before afterwards."""
-    before = net.training
-    net.eval()
-    try:
-        yield
-    finally:
-        net.train(before)

@@ -2,6 +2,16 @@
 
 from nas.supernet.block import Share
 from nas.supernet.cost import network_cost, network_profile
-from nas.supernet.model import Subnet, Supernet, extract
+from nas.supernet.model import Subnet, Supernet, evaluating, extract
+from nas.supernet.stem import example_inputs
 
-__all__ = ["Share", "Subnet", "Supernet", "extract", "network_cost", "network_profile"]
+__all__ = [
+    "Share",
+    "Subnet",
+    "Supernet",
+    "evaluating",
+    "example_inputs",
+    "extract",
+    "network_cost",
+    "network_profile",
+]

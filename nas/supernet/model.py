@@ -1,7 +1,9 @@
 """The supernet: every arch of a space on shared weights, the active one an argument of `forward`."""
 
 import itertools
-from typing import Self, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from nas.space.space import SearchSpace
 from nas.supernet import layout
 from nas.supernet.block import Block, Share
 from nas.supernet.stem import Head, PatchStem, TokenStem, Transition
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Supernet(nn.Module):
@@ -82,10 +86,26 @@ class Subnet(nn.Module):
 
 def extract(net: Supernet, arch: Arch) -> Subnet:
     """The subnet as a network of its own: every parameter is the leading corner of the supernet's of the same name."""
-    small, big = net.narrowed(arch), net.state_dict()
-    corners = {name: big[name][tuple(map(slice, value.shape))] for name, value in small.state_dict().items()}
+    return Subnet(fill(net.narrowed(arch), net).train(net.training), arch)
+
+
+def fill(small: M, big: nn.Module) -> M:
+    """The smaller module, its parameters set to the leading corners of the larger one's of the same names."""
+    values = big.state_dict()
+    corners = {name: values[name][tuple(map(slice, value.shape))] for name, value in small.state_dict().items()}
     small.load_state_dict(corners)
-    return Subnet(small.train(net.training), arch)
+    return small
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """The network in eval mode, as before afterwards."""
+    before = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(before)
 
 
 def _stem(space: SearchSpace, shape: TaskShape, embed_dim: int, tokens: int) -> PatchStem | TokenStem:

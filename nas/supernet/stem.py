@@ -93,6 +93,14 @@ class Head(nn.Module):
         return logits
 
 
+def example_inputs(shape: TaskShape, batch: int, seed: int) -> Tensor:
+    """Inputs of a task's shape: normal floats `[B, channels, H, W]`, or ids below the vocabulary `[B, T]`."""
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(shape, ImageShape):
+        return torch.randn(batch, shape.channels, shape.height, shape.width, generator=generator)
+    return torch.randint(shape.vocab, (batch, shape.tokens), generator=generator)
+
+
 def ends_cost(shape: TaskShape, stem: Stem, first: Site, last: Site) -> Cost:
     """Stem and head at the widths of the first and last site."""
     pooled = 1 if isinstance(shape, ImageShape) else last.tokens

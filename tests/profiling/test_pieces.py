@@ -6,12 +6,11 @@ import torch
 
 from nas.arch import Arch
 from nas.errors import MeasurementError
-from nas.profiling import example_inputs
 from nas.profiling.parts import arch_parts, space_parts
 from nas.profiling.pieces import cut_net, cut_part
 from nas.profiling.plan import middling, plan_nets, plan_parts
 from nas.space import sample
-from nas.supernet import Supernet
+from nas.supernet import Supernet, example_inputs
 from tests.spaces import DIGITS, SHAPES, TEXT, names, shipped
 
 
