@@ -189,8 +189,10 @@ def settle(space: SearchSpace, stages: Sequence[tuple[int, Sequence[BlockArch]]]
 
 
 def _replacement(choices: BlockSpace, block: BlockArch, earlier: list[BlockArch]) -> BlockArch:
+    """The block with other knobs of its operator, or with another operator where none of them can follow."""
     able = [op for op in choices.operators if can_follow([*earlier, choices.block(op, block.ffn, block.gate)], -1)]
-    operator = choices.closest("", dict(block.operator.knobs), able)
+    same = [op for op in able if op.name == block.operator.name]
+    operator = choices.closest("", dict(block.operator.knobs), same or able)
     return choices.block(operator, block.ffn, block.gate if block.gate in choices.gates else choices.gates[0])
 
 
