@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nas.arch import NONE, Arch, BlockArch, FfnArch, OperatorArch
-from nas.operators import get, parse
 from nas.space import SearchSpace
 from nas.space.space import StageSpace
 
@@ -73,7 +72,7 @@ def block_parts(block: BlockArch, stage: int, embed_dim: int) -> list[Part]:
 
 
 def space_parts(space: SearchSpace) -> tuple[Part, ...]:
-    """Every distinct part of a space that can be timed alone; operators that need an earlier block are left out."""
+    """Every distinct part of a space; what can follow nothing is none."""
     stages = space.stages
     found = [Part(kind="stem", stage=0, embed_dim=width) for width in stages[0].embed_dims]
     for index, (one, other) in enumerate(itertools.pairwise(stages), start=1):
@@ -86,9 +85,9 @@ def space_parts(space: SearchSpace) -> tuple[Part, ...]:
 
 
 def _stage_parts(stage: StageSpace, index: int) -> Iterator[Part]:
-    for width, block in itertools.product(stage.embed_dims, stage.blocks):
+    for width, (place, block) in itertools.product(stage.embed_dims, enumerate(stage.blocks)):
         for operator in block.operators:
-            if operator.name == NONE or get(operator.name).can_follow(parse(operator), ()):
+            if stage.serves(place, operator):
                 yield from block_parts(BlockArch(operator), index, width)
         for gate in block.gates:
             if gate != NONE:

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from nas import operators
 from nas.arch import NONE, Arch, BlockArch
 from nas.errors import MeasurementError
 from nas.operators.contract import Context, Site
@@ -32,6 +33,21 @@ class Piece(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The part's output."""
         return self._call(self.module, x)
+
+
+class _Placed(nn.Module):
+    """A block behind others: what they published for it is given, so that the block alone is timed."""
+
+    def __init__(self, block: Block, arch: BlockArch, site: Site, published: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.block, self._arch, self._site, self._names = block, arch, site, tuple(published)
+        for name, tensor in published.items():
+            self.register_buffer(f"published_{name}", tensor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        published = {name: self.get_buffer(f"published_{name}") for name in self._names}
+        y: Tensor = self.block(x, self._arch, Context(self._site, published))
+        return y
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +83,9 @@ def cut_net(net: Supernet, arch: Arch, *, batch: int, seed: int) -> Cut:
 
 def cut_part(net: Supernet, part: Part, *, batch: int, seed: int) -> Cut:
     """One part of the supernet's archs."""
-    small, big, call = _ends(net, part) if part.kind in ("stem", "head", "transition") else _inner(net, part)
-    return Cut(part.key, Piece(small.eval(), call), lambda x: call(big, x), _inputs(net, part, batch, seed))
+    inputs = _inputs(net, part, batch, seed)
+    small, big, call = _ends(net, part) if part.kind in ("stem", "head", "transition") else _inner(net, part, inputs)
+    return Cut(part.key, Piece(small.eval(), call), lambda x: call(big, x), inputs)
 
 
 def _inputs(net: Supernet, part: Part, batch: int, seed: int) -> Tensor:
@@ -95,26 +112,46 @@ def _with_widths(arch: Arch, part: Part) -> Arch:
     return Arch(tuple(replace(s, embed_dim=widths.get(i, s.embed_dim)) for i, s in enumerate(arch.stages)))
 
 
-def _inner(net: Supernet, part: Part) -> tuple[nn.Module, nn.Module, Call]:
+def _inner(net: Supernet, part: Part, inputs: Tensor) -> tuple[nn.Module, nn.Module, Call]:
     index = _position(net, part)
-    big = cast(Block, cast(nn.ModuleList, net.stages[part.stage])[index])
-    site = block_site(sites(net.space.frame, net.shape)[part.stage], part.embed_dim, index)
+    big, site = _block(net, part, index)
     if part.kind == "gate":
         gate = big.gates[part.gate]
         return fill(type(gate)(site), gate), gate, lambda module, x: module(x, Context(site))
     arch = BlockArch(part.operator, part.ffn)
     small = Block(BlockSpace((arch.operator,), (arch.ffn,), (NONE,)), site, net.share)
-    return fill(small, big), big, _block_call(arch, site)
+    published = _published(net, part, index, inputs)
+    return _Placed(fill(small, big), arch, site, published), _Placed(big, arch, site, published), _run
 
 
-def _block_call(arch: BlockArch, site: Site) -> Call:
-    return lambda module, x: module(x, arch, Context(site))
+def _run(module: nn.Module, x: Tensor) -> Tensor:
+    y: Tensor = module(x)
+    return y
+
+
+def _published(net: Supernet, part: Part, index: int, inputs: Tensor) -> dict[str, Tensor]:
+    """What the first earlier operator that the part can follow publishes; nothing if the part reads nothing."""
+    names = operators.get(part.operator.name).consumes
+    source = net.space.stages[part.stage].source(index, part.operator)
+    if not names or source is None:
+        return {}
+    block, site = _block(net, part, source[0])
+    context = Context(site)
+    with torch.no_grad():
+        block(inputs, BlockArch(source[1]), context)
+    return {name: context.published[name] for name in names}
+
+
+def _block(net: Supernet, part: Part, index: int) -> tuple[Block, Site]:
+    site = block_site(sites(net.space.frame, net.shape)[part.stage], part.embed_dim, index)
+    return cast(Block, cast(nn.ModuleList, net.stages[part.stage])[index]), site
 
 
 def _position(net: Supernet, part: Part) -> int:
-    for index, block in enumerate(net.space.stages[part.stage].blocks):
+    stage = net.space.stages[part.stage]
+    for index, block in enumerate(stage.blocks):
         offers = {
-            "mixer": part.operator in block.operators,
+            "mixer": part.operator in block.operators and stage.serves(index, part.operator),
             "gate": part.gate in block.gates and block.operators != (NO_MIXER,),
             "ffn": part.ffn in block.ffns,
         }

@@ -73,32 +73,26 @@ def _stage(stage: StageConfig, frame: Frame) -> StageSpace:
     if wrong := [index for index in stage.blocks if not 0 <= index < depths[-1]]:
         raise ArchError(f"'blocks' overrides positions 0 to {depths[-1] - 1} of the stage, got {wrong}")
     blocks = [load(BlockConfig, {**stage.block, **stage.blocks.get(i, {})}) for i in range(depths[-1])]
-    made = tuple(_block(block, frame.domain) for block in blocks)
-    _refuse_unserved(made)
-    return StageSpace(widths, depths, made)
+    space = StageSpace(widths, depths, tuple(_block(block, frame.domain) for block in blocks))
+    for index in range(len(blocks)):
+        _refuse_unserved(space, index)
+    return space
 
 
-def _refuse_unserved(blocks: Sequence[BlockSpace]) -> None:
+def _refuse_unserved(stage: StageSpace, index: int) -> None:
     """Operators that consume need an earlier block that may publish for them, and a stand-in for archs where none does.
 
     Which archs are legal, `can_follow` says.
     """
-    earlier: list[OperatorArch] = []
-    for index, block in enumerate(blocks):
-        consumers = [name for name in block.names if operators.get(name).consumes]
-        if unserved := [name for name in consumers if not _is_served(block.of(name), earlier)]:
-            raise ArchError(
-                f"block {index} offers {', '.join(unserved)}, which can follow no operator of the stage's earlier "
-                f"blocks: leave it out there by an override 'blocks: {{{index}: {{operators: …}}}}'"
-            )
-        if len(consumers) == len(block.names):
-            raise ArchError(f"block {index} offers only operators that need an earlier block: add one that does not")
-        earlier += block.operators
-
-
-def _is_served(wanted: Sequence[OperatorArch], earlier: Sequence[OperatorArch]) -> bool:
-    mixer = operators.get(wanted[0].name)
-    return any(mixer.can_follow(operators.parse(op), [source]) for op in wanted for source in earlier)
+    block = stage.blocks[index]
+    served = {op.name for op in block.operators if stage.serves(index, op)}
+    if unserved := [name for name in block.names if name not in served]:
+        raise ArchError(
+            f"block {index} offers {', '.join(unserved)}, which can follow no operator of the stage's earlier blocks: "
+            f"leave it out there by an override 'blocks: {{{index}: {{operators: …}}}}'"
+        )
+    if all(operators.get(name).consumes for name in block.names):
+        raise ArchError(f"block {index} offers only operators that need an earlier block: add one that does not")
 
 
 def _ascending(name: str, values: tuple[int, ...]) -> tuple[int, ...]:

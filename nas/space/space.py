@@ -105,6 +105,16 @@ class StageSpace:
         """Whether `length` blocks are a depth, or a depth whose remaining blocks are off."""
         return any(d >= length and all(b.can_be_off for b in self.blocks[length:d]) for d in self.depths)
 
+    def source(self, index: int, operator: OperatorArch) -> tuple[int, OperatorArch] | None:
+        """Block and value of the first earlier operator that `operator` at block `index` can follow."""
+        mixer, knobs = operators.get(operator.name), operators.parse(operator)
+        earlier = ((i, op) for i, block in enumerate(self.blocks[:index]) for op in block.operators)
+        return next(((i, op) for i, op in earlier if mixer.can_follow(knobs, (op,))), None)
+
+    def serves(self, index: int, operator: OperatorArch) -> bool:
+        """Whether `operator` at block `index` needs no earlier block, or may find one that it can follow."""
+        return not operators.get(operator.name).consumes or self.source(index, operator) is not None
+
     def __contains__(self, stage: StageArch) -> bool:
         return (
             stage.embed_dim in self.embed_dims

@@ -4,14 +4,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nas import operators
 from nas.arch import Arch
 from nas.errors import MeasurementError
+from nas.operators.contract import Site
 from nas.profiling.parts import arch_parts, space_parts
 from nas.profiling.pieces import cut_net, cut_part
 from nas.profiling.plan import middling, plan_nets, plan_parts
 from nas.space import sample
 from nas.supernet import Supernet, example_inputs
 from tests.spaces import DIGITS, SHAPES, TEXT, names, shipped
+
+SITE = Site(embed_dim=0, tokens=80, domain="causal")
 
 
 def net_of(name: str) -> Supernet:
@@ -50,6 +54,21 @@ def test_every_part_of_an_arch_is_a_part_of_the_space(name: str) -> None:
     assert len(known) == len(space_parts(space))
     for _ in range(20):
         assert {part.key for part in arch_parts(sample(space, rng))} <= known
+
+
+@pytest.mark.parametrize("name", ["lm_small", "vit_small"])
+def test_part_that_reads_what_an_earlier_block_published_is_timed_without_that_block(name: str) -> None:
+    net = net_of(name)
+    parts = [part for part in space_parts(net.space) if part.group == "reused_kv"]
+    # three widths, and ten pairs of a head count and one that divides it
+    assert len(parts) == 3 * 10
+    for part in parts[:3]:
+        piece = cut_part(net, part, batch=2, seed=0).module
+        own = operators.get("reused_kv").cost(operators.parse(part.operator), replace(SITE, embed_dim=part.embed_dim))
+        assert sum(p.numel() for p in piece.parameters()) == own.params + 3 * part.embed_dim
+        shape = (2, part.operator["num_kv_heads"], SHAPES[name].tokens if name == "lm_small" else 49, 16)
+        assert {buffer.shape for buffer in piece.buffers()} == {shape}
+        assert {buffer.dtype for buffer in piece.to(torch.float64).buffers()} == {torch.float64}
 
 
 def test_module_that_differs_from_its_slice_is_refused() -> None:
