@@ -1,7 +1,12 @@
 """Long-lived Ray actors that score archs; the only module that knows Ray."""
 
 import os
+import signal
+import socket
+import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +18,7 @@ from nas.search.executor import Scored, Scorer, score
 
 IN_FLIGHT = 2
 """Archs per worker: one being scored, one waiting, so that no worker waits for the driver."""
+KNOCK_S = 5.0
 # ray reads these when it is imported: no usage reports, and no warning about machines without an accelerator
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -139,14 +145,41 @@ def import_ray() -> Any:
 
 
 def connect(ray: Any, workers: int, address: str | None) -> None:
-    """Starts Ray on this machine, or joins the cluster at `address`; `ConfigError` if none answers there."""
-    local = {"num_cpus": max(1, workers), "include_dashboard": False} if address is None else {}
+    """Starts Ray on this machine, or joins the cluster at `address`; `ConfigError` if that fails."""
+    is_local = address in (None, "local")
+    local = {"num_cpus": max(1, workers), "include_dashboard": False} if is_local else {}
     try:
-        ray.init(
-            address=address or "local", log_to_driver=False, logging_level="ERROR", configure_logging=True, **local
-        )
-    except ConnectionError as error:
+        with _own_termination():
+            _knock(address or "")
+            ray.init(
+                address=address or "local", log_to_driver=False, logging_level="ERROR", configure_logging=True, **local
+            )
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        if is_local:
+            raise ConfigError(
+                f"search.workers={workers} needs Ray on this machine, which did not start ({reason}): "
+                "search.workers=0 scores in this process"
+            ) from error
         raise ConfigError(
-            f"search.ray.address={address!r} needs a running Ray cluster and none answers there: start one with "
-            "`ray start --head`, or leave the setting out to use this machine"
+            f"search.ray.address={address!r} needs a running Ray cluster and none answers there ({reason}): start one "
+            "with `ray start --head`, or leave the setting out to use this machine"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """`OSError` at once where nobody listens; Ray would try for minutes and fill the terminal."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+
+
+@contextmanager
+def _own_termination() -> Iterator[None]:
+    """Keeps the program's answer to SIGTERM, which Ray replaces by its own when it starts."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,7 @@
 """One Ray and two actors for the whole file: starting them is what costs."""
 
 import itertools
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,33 @@ def test_an_arch_that_kills_every_worker_is_recorded_as_failed(
     assert "its worker died 2 times" in next(e.error for e in found if e.error)
 
 
-def test_address_without_a_cluster() -> None:
-    class NoCluster:
-        def init(self, **_: object) -> None:
-            raise ConnectionError("nobody there")
+class Refusing:
+    """A Ray that takes over SIGTERM, as the real one does, and then does not start."""
 
-    with pytest.raises(ConfigError, match="address='auto' needs a running Ray cluster and none answers there"):
-        workers.connect(NoCluster(), 2, "auto")
+    def init(self, **_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        raise ConnectionError("nobody there\nsecond line")
+
+
+@pytest.mark.parametrize("address", ["auto", "nonsense", "127.0.0.1:1", "127.0.0.1:99999", "ray://127.0.0.1:1"])
+def test_address_without_a_cluster(address: str) -> None:
+    told = f"address='{address}' needs a running Ray cluster and none answers there \\(.*: start one with"
+    with pytest.raises(ConfigError, match=told):
+        workers.connect(Refusing(), 2, address)
+
+
+def test_a_machine_on_which_ray_does_not_start() -> None:
+    with pytest.raises(ConfigError, match=r"did not start \(nobody there\): search.workers=0"):
+        workers.connect(Refusing(), 2, None)
+
+
+def test_termination_stays_the_programs_own() -> None:
+    def own(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        with pytest.raises(ConfigError):
+            workers.connect(Refusing(), 2, None)
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
