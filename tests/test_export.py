@@ -30,14 +30,21 @@ CASES = [
     if domain in operators.get(name).domains
     for i, knobs in enumerate(choices)
 ]
-FEW = [case for case in CASES if case.id in ("image-neighborhood-0", "causal-block_routing-0")]
+FEW = [case for case in CASES if case.id in ("image-neighborhood-0", "causal-block_routing-0", "causal-reused_kv-1")]
 NO_PROGRAMS = ExportConfig(formats=())
+
+
+def source(domain: Domain, operator: OperatorArch) -> list[OperatorArch]:
+    """What has to come before: nothing, or an operator that publishes what this one reads."""
+    mixer, knobs = operators.get(operator.name), operators.parse(operator)
+    others = [case.values[1] for case in CASES if case.values[0] == domain]
+    return [op for op in others if mixer.can_follow(knobs, [op])][:1] if mixer.consumes else []
 
 
 def one_operator(domain: Domain, operator: OperatorArch) -> tuple[Supernet, Arch]:
     stem = Stem(patch=2) if domain == "image" else Stem(conv=3)
-    block = BlockArch(operator, FfnArch("swiglu", 1.0))
-    arch = Arch((StageArch(24, (block, block)),))
+    chain = (*source(domain, operator), operator, operator)
+    arch = Arch((StageArch(24, tuple(BlockArch(op, FfnArch("swiglu", 1.0)) for op in chain)),))
     space = SearchSpace(Frame("tiny", domain, stem, (1,)), ()).only(arch)
     return Supernet(space, SHAPES[domain]), arch
 

@@ -5,12 +5,15 @@ import pytest
 import torch
 
 from nas.errors import CheckpointError, MeasurementError
+from nas.predict import fit_predictor
 from nas.profiling import ProfileConfig, measure, profile, profiled
+from nas.profiling.parts import arch_parts
 from nas.profiling.table import Row, at_one_pace, log_name
 from nas.run import Run
+from nas.space import load_space
 from nas.supernet import Subnet, Supernet, extract
 from tests.profiling.doubles import FakeTimer, weighed
-from tests.spaces import DIGITS, shipped
+from tests.spaces import DIGITS, raw, shipped
 
 SMALL = ProfileConfig(seconds=300.0, fit_nets=10, held_out_nets=10, repeat_nets=3)
 
@@ -33,6 +36,20 @@ def test_rows_say_what_was_measured_and_where(net: Supernet, tmp_path: Path) -> 
     }
     assert Run.at(tmp_path).read_json(f"profile/{digest}.json")["digest"] == digest
     assert all(row.network().digest == row.name for row in rows if row.kind == "net")
+
+
+def test_a_space_with_reuse_is_profiled_and_predicted(tmp_path: Path) -> None:
+    values = raw("digits_tiny")
+    stage = values["stages"][0]
+    stage["blocks"] = {0: {"operators": {"softmax": {}}}}
+    stage["block"]["operators"] = {"softmax": {}, "reused_kv": {}, "none": {}}
+    space = load_space(values)
+    rows = profile(Supernet(space, DIGITS), SMALL, Run.at(tmp_path), 0, timer=FakeTimer())
+    arch, keys = space.largest("reused_kv"), {row.name for row in rows}
+    assert [block.operator.name for block in arch.blocks] == ["softmax", "reused_kv", "reused_kv"]
+    assert all(part.key in keys for part in arch_parts(arch))
+    predicted = fit_predictor(rows, space, DIGITS).predict([arch, space.largest("softmax")])
+    assert 0 < predicted[0] < predicted[1]
 
 
 def test_nothing_is_measured_twice(net: Supernet, tmp_path: Path) -> None:
