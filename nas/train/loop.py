@@ -37,6 +37,8 @@ class TrainConfig:
     warmup: Part = 0.05
     clip: Annotated[float, Field(gt=0)] = 1.0
     randoms: Annotated[int, Field(ge=0)] = 1
+    largest_weight: Part = 0.5
+    """Share of the largest subnet, the teacher, in a step's loss; the others divide the rest."""
     share: Share = "all"
     distill_start: Part = 0.3
     distill_weight: Part = 0.5
@@ -81,7 +83,7 @@ class Trainer:
                 logits, penalty = self.net.run(inputs, arch)
             rows, wanted = self.task.flatten(logits, targets)
             loss = distill.distilled(rows, wanted, teacher, weight) + penalty
-            (loss / len(archs)).backward()  # type: ignore[no-untyped-call]
+            (loss * self._weight(role, len(archs))).backward()  # type: ignore[no-untyped-call]
             figures[f"loss.{role}"] = float(loss.detach())
             if teacher is None:
                 teacher = rows.detach()
@@ -90,6 +92,12 @@ class Trainer:
         figures["grad_norm"] = float(nn.utils.clip_grad_norm_(self.net.parameters(), cfg.clip))
         self.optimiser.step()
         return figures
+
+    def _weight(self, role: str, count: int) -> float:
+        if count == 1:
+            return 1.0
+        share = self.config.largest_weight
+        return share if role == "largest" else (1 - share) / (count - 1)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         index = batch_index(len(self.data), self.config.batch_size, self.seed, step)
