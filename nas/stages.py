@@ -5,81 +5,25 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
-from nas import data, profiling, report, tasks, tracking
+from nas import profiling, report, tracking
 from nas.arch import Arch
 from nas.errors import CheckpointError, ConfigError, NasError
 from nas.export import export
-from nas.predict import ErrorCard, fit_predictor
-from nas.predict.learned import Corrected
+from nas.job import Job
+from nas.predict import ErrorCard
 from nas.progress import say
 from nas.run import Run
 from nas.search import finish_front, run_search, summary, supernet_problem
 from nas.settings import Settings
-from nas.space import SearchSpace, load_space
-from nas.supernet import Supernet, extract
-from nas.train import (
-    evaluate,
-    load_retrained,
-    load_supernet,
-    retrain,
-    train_supernet,
-    weights_digest,
-)
+from nas.supernet import extract
+from nas.train import evaluate, load_retrained, retrain, train_supernet, weights_digest
 
 CHAIN = ("train", "profile", "fit", "search", "retrain", "export", "report")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run folder with its settings, and what several stages need of it."""
-
-    run: Run
-    settings: Settings
-
-    @cached_property
-    def space(self) -> SearchSpace:
-        """The space asked for."""
-        return load_space(self.settings.space)
-
-    @cached_property
-    def dataset(self) -> data.Dataset:
-        """The data asked for, test split included: only `retrain` reads it."""
-        return data.load(self.settings.data)
-
-    @cached_property
-    def task(self) -> tasks.Task:
-        """The task that the data poses."""
-        return tasks.of(self.dataset)
-
-    @cached_property
-    def net(self) -> Supernet:
-        """The run's trained supernet."""
-        return load_supernet(self.run, self.space)
-
-    @cached_property
-    def measured(self) -> list[profiling.Row]:
-        """The device's table."""
-        return profiling.profiled(self.run, self.net.space, self.net.shape, self.settings.profile)
-
-    @cached_property
-    def predictor(self) -> Corrected:
-        """Rebuilt from the device's table."""
-        return fit_predictor(self.measured, self.net.space, self.net.shape, self.settings.predict)
-
-    @property
-    def front(self) -> list[dict[str, Any]]:
-        """Rows of the finished front."""
-        rows = self.run.read_json(f"search/{self.settings.search.name}/front.json")
-        if rows is None:
-            raise CheckpointError("this run has no finished search of that name: run `nas search` first")
-        return list(rows)
 
 
 def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bool = False) -> None:
@@ -152,7 +96,7 @@ def retrain_winners(job: Job) -> None:
     """Winners alone, and their test score."""
     cfg = job.settings
     for arch in _chosen(job):
-        if job.run.read_json(f"retrain/{arch.digest}/result.json") is None:
+        if _retrained(job, arch) is None:
             retrain(job.run, job.net, arch, job.dataset, cfg.retrain, cfg.train, seed=cfg.run.seed)
         result = job.run.read_json(f"retrain/{arch.digest}/result.json")
         job.run.record({f"retrain.{arch.digest}.{k}": result[k] for k in ("inherited_val", "val", "test")})
@@ -163,12 +107,14 @@ def retrain_winners(job: Job) -> None:
 
 
 def export_winners(job: Job) -> None:
-    """Winners with their retrained weights where there are any."""
+    """Winners with the weights of their finished retraining, or with inherited ones."""
+    measured = {row["digest"]: row["measured"]["latency_ms"] for row in job.front}
     for arch in _chosen(job):
-        net = load_retrained(job.run, job.net, arch) or job.net
-        card = export(net, arch, job.run.path / "export" / arch.digest, job.settings.export)
+        alone = load_retrained(job.run, job.net, arch) if _retrained(job, arch) else None
+        folder, latency = job.run.path / "export" / arch.digest, {"latency_ms": measured[arch.digest]}
+        card = export(alone or job.net, arch, folder, job.settings.export, latency=latency)
         job.run.record({f"export.{arch.digest}.{name}": value for name, value in card.parity.items()})
-        say(f"export    {arch.digest}  {job.run.path / 'export' / arch.digest}")
+        say(f"export    {arch.digest}  {folder}")
 
 
 def write_report(job: Job) -> None:
@@ -220,8 +166,23 @@ def _chosen(job: Job) -> list[Arch]:
     if wanted:
         return [known[digest] for digest in wanted]
     front = [Arch.from_dict(row["arch"]) for row in job.front if row["is_front"]]
+    if not front:
+        say("nothing to choose: no architecture of the front meets the constraints once measured")
     count = min(job.settings.retrain.count, len(front))
-    return [front[round(i * (len(front) - 1) / max(1, count))] for i in range(count, 0, -1)]
+    return [front[i * len(front) // count - 1] for i in range(count, 0, -1)]
+
+
+def _retrained(job: Job, arch: Arch) -> dict[str, Any] | None:
+    """The result of the arch's finished retraining; `CheckpointError` if that was another one than is asked for."""
+    cfg = job.settings
+    result: dict[str, Any] | None = job.run.read_json(f"retrain/{arch.digest}/result.json")
+    asked = {"start": cfg.retrain.start, "steps": cfg.retrain.steps or cfg.train.steps, "seeds": [cfg.run.seed]}
+    if result is not None and (changed := [key for key in asked if result[key] != asked[key]]):
+        raise CheckpointError(
+            f"{arch.digest} was retrained with other settings ({', '.join(f'{k} {result[k]}' for k in changed)}): "
+            f"delete {job.run.path / 'retrain' / arch.digest} to retrain it, or drop the override"
+        )
+    return result
 
 
 def _introduce(run: Run, known: Mapping[str, Any], asked: Settings, overrides: Sequence[str]) -> None:

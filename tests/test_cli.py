@@ -69,6 +69,7 @@ def test_one_command_leaves_everything_a_user_needs(finished: Path) -> None:
 
 def test_an_exported_winner_loads_in_two_lines(finished: Path) -> None:
     folder = next((finished / "export").iterdir())
+    assert json.loads((folder / "card.json").read_text())["latency"]["latency_ms"] > 0
     net = nas.load(folder)
     assert net(torch.randn(3, 1, 8, 8)).shape == (3, 10)
     assert {path.name for path in folder.iterdir()} >= {"model.safetensors", "model.json", "model.onnx", "model.pt2"}
@@ -119,6 +120,7 @@ def test_wrong_input_on_a_finished_run(finished: Path) -> None:
         (["search", "search.seed=9"], "search.name"),
         (["search", "search.objectives=[beauty]", "search.name=o"], "beauty"),
         (["retrain", "retrain.archs=[0123]"], "must be of the front"),
+        (["retrain", "retrain.steps=6"], "was retrained with other settings (steps 5)"),
     ):
         result = call(*args, f"run.dir={finished}")
         text = result.stderr + result.stdout

@@ -19,6 +19,7 @@ ORDER = [
     {"search"},
     {"export", "report"},
     {"settings"},
+    {"job"},
     {"stages"},
     {"cli"},
 ]

@@ -134,7 +134,7 @@ def _markdown(card: ExportCard, arch: Arch) -> str:
         "FLOPs per sample (multiply-add = 2)": f"{card.flops:,}",
         "KV cache per sample": f"{card.kv_cache_bytes:,} bytes",
         "batch": "any" if card.batch is None else str(card.batch),
-        **{name: f"{value:.3f} ms" for name, value in card.latency.items()},
+        **{f"{name.removesuffix('_ms')}, measured": f"{value:.3f} ms" for name, value in card.latency.items()},
         **{f"largest difference, {name}": f"{value:.2g}" for name, value in card.parity.items()},
         **{f"`{name}`": f"{size:,} bytes" for name, size in card.bytes.items()},
         **card.versions,
