@@ -56,6 +56,11 @@ def legend(families: Sequence[str]) -> str:
     return f'<ul class="legend" aria-label="families of operators">{"".join(items)}</ul>'
 
 
+def blocks(text: str) -> str:
+    """The place where the blocks of the chosen stack are written out; tooltips need a mouse."""
+    return f'<p class="note" id="blocks" aria-live="polite">{escape(text)}</p>'
+
+
 def stack(found: Stack, point: FrontPoint | None, metric: str) -> str:
     """One arch as columns of blocks, first block at the bottom."""
     layers = "".join(
@@ -83,11 +88,11 @@ def table(points: Sequence[FrontPoint], metric: str) -> str:
 
 def dependence(found: Dependences, metric: str) -> str:
     """Families against the whole: share of the hypervolume, and the best quality at equal latency."""
-    heads = ("evaluated archs", "archs", "hypervolume", *(f"best at {at.latency_ms:.3g} ms" for at in found.whole.at))
+    heads = ("evaluated", "architectures", "hypervolume", *(f"best at {at.latency_ms:.3g} ms" for at in found.whole.at))
     groups = [("whole space", "", found.whole)]
     groups += [(f"only {each.family}", each.family, each.only) for each in found.families]
     groups += [(f"without {each.family}", each.family, each.without) for each in found.families]
-    caption = f"best = best {metric} among archs that are at most this slow"
+    caption = f"best: best {metric} among architectures that are at most this slow"
     return _tabled(heads, [_restricted_row(*group) for group in groups], caption=caption)
 
 

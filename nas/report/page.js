@@ -25,6 +25,9 @@
     for (const element of document.querySelectorAll("[data-arch]")) {
       element.classList.toggle("on", element.dataset.arch === digest);
     }
+    const cells = [...document.querySelectorAll(".stack.on .cell")].map((cell, i) => `${i + 1}. ${cell.title}`);
+    const place = document.getElementById("blocks");
+    if (place && cells.length) place.textContent = `${digest}: ${cells.join("; ")}`;
     if (views.front) views.front.signal("focus", digest).runAsync();
   };
 

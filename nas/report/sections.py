@@ -43,11 +43,11 @@ def headline(record: Record) -> Section:
     data, space, search, limits = (mapping(settings.get(k)) for k in ("data", "space", "search", "constraints"))
     known: dict[str, list[Any]] = {
         "task": [data.get("name"), record.metric.replace("_", " ")],
-        "space": [space.get("name"), _worded(summary.get("space.size"), "archs")],
+        "space": [space.get("name"), _worded(summary.get("space.size"), "architectures")],
         "device": [_device(record)],
         "budget": [_worded(summary.get("search.evaluations"), "evaluations"), search.get("strategy")],
         "limits": [f"{name} {shown(value)}" for name, value in limits.items() if value is not None],
-        "front": [_worded(len(points) or None, "measured archs")],
+        "front": [_worded(len(points) or None, "measured architectures")],
         "time": [_worded(sum(cost.seconds for cost in stage_costs(record)) or None, "s, all stages")],
         **_best(record, points),
     }
@@ -72,8 +72,9 @@ def front(record: Record) -> Section:
     label = f"{len(points)} measured architectures among {len(evaluated)} evaluated ones, {record.metric} over latency"
     body = markup.legend([name for name in COLOURS if name in families]) + markup.chart("front", label)
     note = (
-        "Large dots are measured on the device, with the spread as a line, and scored on all of val; small marks are "
-        "what the search saw. Diamonds are the same nets trained alone. Point at a dot to find its layers below."
+        "Large dots are measured on the device, with the spread as a line, and scored on all validation data; small "
+        "marks are what the search saw, a predicted latency and the score on part of that data. Diamonds are the same "
+        "networks trained alone. Point at a dot, or tap it, to find its layers below."
     )
     spec = charts.front(points, evaluated, record.metric)
     return Section(markup.section("front", title, body, note), {"front": spec})
@@ -87,8 +88,15 @@ def layers(record: Record) -> Section:
     points = {point.digest: point for point in front_points(record)}
     drawn = "".join(markup.stack(found, points.get(found.digest), record.metric) for found in stacks(record))
     shares = operator_shares(record)
-    body = f'<div class="stacks">{drawn}</div>' + markup.subtitle("Operators by depth, share of the front")
-    note = "Fastest first; input at the bottom. Grey is the feed-forward part, a line above a mixer its gate."
+    body = f'<div class="stacks">{drawn}</div>' + markup.blocks(
+        "Point at an architecture, or tap it, to read its blocks."
+    )
+    body += markup.subtitle("Operators by depth, share of the front")
+    note = (
+        "Fastest first; input at the bottom; C is the width of a token. Grey is the feed-forward part, a line above a "
+        "mixer its gate. 4/2x16 stands for 4 query heads on 2 key and value heads of width 16, further numbers for the "
+        "operator's other knobs."
+    )
     body += markup.chart("shares", "share of the front's architectures with each operator at each depth")
     return Section(markup.section("layers", title, body, note), {"shares": charts.shares(shares)} if shares else {})
 
@@ -101,7 +109,10 @@ def table(record: Record) -> Section:
     body = markup.table(points, record.metric)
     if not record.retrained:
         body += markup.missing("None was trained alone yet: run `nas retrain`.")
-    note = "± is half of high minus low of the repeats. Test is read once, after everything is chosen."
+    note = (
+        "± is half the distance of the quartiles of repeated timings. Test data is read once, after everything is "
+        "chosen."
+    )
     return Section(markup.section("table", "The front in figures", body, note))
 
 
@@ -111,9 +122,10 @@ def dependence(record: Record) -> Section:
     if found is None:
         return Section(markup.section("families", title, markup.missing("No search yet: run `nas search`.")))
     note = (
-        "Every evaluated architecture, the baseline's included, in predicted latency and quality on part of val. A "
-        "family that keeps most of the hypervolume alone could replace the others; one that is missed is needed. "
-        "The search looks where the whole front is, so few archs mean little."
+        "Every evaluated architecture, the baseline's included, by predicted latency and the score on part of the "
+        "validation data. Hypervolume is the share of the plane of both that architectures beat, the whole space being "
+        "100 %. A family that keeps most of it alone could replace the others; one that is missed is needed. The "
+        "search looks where the whole front is, so few architectures mean little."
     )
     return Section(markup.section("families", title, markup.dependence(found, record.metric), note))
 
@@ -125,8 +137,8 @@ def predictor(record: Record) -> Section:
         text = "No error card yet: run `nas profile`, then `nas fit`."
         return Section(markup.section("predictor", title, markup.missing(text)))
     floor = number(record.card.get("noise_floor"))
-    note = f"{len(held)} nets that it never saw, beside what one number of a net would give."
-    note += "" if floor is None else f" Measuring twice gives a difference of {floor:.1%}."
+    note = f"{len(held)} networks that it never saw, beside what one number of a network would give."
+    note += "" if floor is None else f" A single measurement is itself off by {floor:.1%} on average."
     body = markup.chart("calibration", "predicted over measured latency") if held else ""
     body = f'<div class="pair">{body}<div>{markup.scores(scores)}</div></div>'
     return Section(
@@ -141,7 +153,7 @@ def hypervolume(record: Record) -> Section:
         text = "No finished search: run `nas search`; it goes on where it stopped."
         return Section(markup.section("hypervolume", title, markup.missing(text)))
     body = markup.chart("hypervolume", "hypervolume over evaluations, of the search and of random search")
-    note = "Share of the box of all objectives that the architectures found so far dominate."
+    note = "Hypervolume: share of the box of all objectives that the architectures found so far beat; more is better."
     return Section(markup.section("hypervolume", title, body, note), {"hypervolume": charts.hypervolume(curves)})
 
 
@@ -181,7 +193,8 @@ def _best(record: Record, points: Sequence[FrontPoint]) -> dict[str, list[Any]]:
         return {}
     best = (max if record.is_maximised else min)(points, key=lambda point: point.quality)
     chosen = {"fastest": points[0], "balanced": next((p for p in points if p.is_knee), points[0]), "best": best}
-    return {name: [f"{point.latency_ms:.3g} ms · {point.quality:.4g}"] for name, point in chosen.items()}
+    unit = record.metric.replace("_", " ")
+    return {name: [f"{point.latency_ms:.3g} ms, {point.quality:.4g} {unit}"] for name, point in chosen.items()}
 
 
 def _device(record: Record) -> str:

@@ -44,6 +44,7 @@ DOCUMENTED: Mapping[str, str] = {
 """Every dotted name of `summary.json` and what it means; `<…>` stands for one part of a name."""
 
 PLOT_WIDTH, PLOT_HEIGHT = 60, 14
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def text(run: Run) -> str:
@@ -67,9 +68,10 @@ def shown(value: Any) -> str:
     """A figure as people read it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "not known" if value is None else str(value)
-    if abs(value) >= 1e9:
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
+    if value == round(value) and abs(value) < 1e9:
+        return f"{value:,.0f}"
+    digits, _, power = f"{value:.3g}".partition("e") if abs(value) >= 1e9 else f"{value:.4g}".partition("e")
+    return f"{digits}×10{str(int(power)).translate(RAISED)}" if power else digits
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -101,7 +103,7 @@ def _table(record: Record) -> str:
     metric = record.metric
     head = ("latency ms", "spread", f"{metric} val", "alone val", "alone test", "params", "arch", "blocks")
     rows = [_row(point) for point in points]
-    note = "spread is high minus low; * the balanced one, - no longer on the front once measured"
+    note = "spread: distance of the quartiles of repeated timings; * balanced; - off the front once measured"
     return columns([head, *rows], right=range(6)) + f"\n{note}"
 
 

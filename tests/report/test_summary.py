@@ -31,10 +31,11 @@ def test_meanings_match_whole_names_only() -> None:
 
 
 def test_figures_as_people_read_them() -> None:
-    assert [shown(value) for value in (1234567, 0.031234, 1.7e12, None, "ridge", 3.0)] == [
+    assert [shown(value) for value in (1234567, 0.031234, 1.7e12, 1.2e-8, None, "ridge", 3.0)] == [
         "1,234,567",
         "0.03123",
-        "1.7e+12",
+        "1.7×10¹²",
+        "1.2×10⁻⁸",
         "not known",
         "ridge",
         "3",
