@@ -7,6 +7,7 @@ equal networks are equal values with one digest.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,12 +47,12 @@ class FfnArch:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratio", float(self.ratio))  # 2 and 2.0 are one value and must have one digest
-        if (self.kind == NONE) != (self.ratio == 0):
+        if not (self.ratio == 0 if self.kind == NONE else 0 < self.ratio < math.inf):
             raise ArchError(f"an FFN of kind 'none' has ratio 0 and every other kind a positive one, got {self}")
 
     def hidden(self, embed_dim: int) -> int:
-        """Hidden units at this width."""
-        return round(self.ratio * embed_dim)
+        """Hidden units at this width, at least one."""
+        return max(1, round(self.ratio * embed_dim)) if self.ratio else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,9 @@ class Arch:
             stages = tuple(
                 StageArch(int(s["embed_dim"]), tuple(_read_block(b) for b in s["blocks"])) for s in data["stages"]
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except ArchError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArchError(f"not an architecture: {error!r}; expected the form that Arch.to_dict writes") from error
         return cls(stages)
 

@@ -3,7 +3,9 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from nas import gates, operators
 from nas.arch import NONE, FfnArch, Knob, OperatorArch
@@ -20,8 +22,8 @@ FFNS = ("mlp", "swiglu", NONE)
 class StemConfig:
     """See `Stem`."""
 
-    patch: int = 0
-    conv: int = 0
+    patch: Annotated[int, Field(ge=0)] = 0
+    conv: Annotated[int, Field(ge=0)] = 0
 
 
 @config
@@ -43,7 +45,7 @@ class StageConfig:
     embed_dim: tuple[int, ...]
     depth: tuple[int, ...]
     block: dict[str, Any]
-    reduction: int = 1
+    reduction: Annotated[int, Field(ge=1)] = 1
     blocks: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -108,11 +110,12 @@ def _block(block: BlockConfig, domain: Domain) -> BlockSpace:
             raise ArchError(
                 f"gate {gate!r} is not legal in domain {domain!r}, only in {sorted(gates.get(gate).domains)}"
             )
-    if not combinations or not block.ffn or not block.gate:
+    ffns = _ffns(block.ffn)
+    if not combinations or not ffns or not block.gate:
         raise ArchError("a block needs at least one operator, one FFN and one gate; write 'none' for an absent one")
     asked = {knob: getattr(block, knob) for knob in HEADS if any(knob in op for op in combinations)}
     _refuse_dead("a block", asked, combinations)
-    return BlockSpace(tuple(combinations), tuple(_ffns(block.ffn)), tuple(dict.fromkeys(block.gate)))
+    return BlockSpace(tuple(combinations), tuple(ffns), tuple(dict.fromkeys(block.gate)))
 
 
 def _ffns(choices: dict[str, tuple[float, ...]]) -> list[FfnArch]:
@@ -133,7 +136,9 @@ def _combinations(name: str, block: BlockConfig, domain: Domain) -> list[Operato
     made = [OperatorArch.of(name, **dict(zip(choices, values, strict=True))) for values in _descending(choices)]
     legal = [op for op in made if _is_legal(op)]
     if not legal:
-        raise ArchError(f"operator {name!r} has no legal combination of {choices}: widen its knobs")
+        raise ArchError(
+            f"operator {name!r} has no legal combination of {choices} ({_reason(made[0])}): widen its knobs"
+        )
     _refuse_dead(f"operator {name!r}", {knob: choices[knob] for knob in block.operators[name]}, legal)
     return legal
 
@@ -170,8 +175,13 @@ def _largest_first(values: Sequence[Knob]) -> list[Knob]:
 
 
 def _is_legal(operator: OperatorArch) -> bool:
+    return not _reason(operator)
+
+
+def _reason(operator: OperatorArch) -> str:
+    """Why the combination is not legal; empty if it is."""
     try:
         operators.parse(operator)
-    except ArchError:
-        return False
-    return True
+    except ArchError as error:
+        return str(error)
+    return ""

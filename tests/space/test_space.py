@@ -126,6 +126,10 @@ def _broken(change: dict[str, Any]) -> dict[str, Any]:
         ({"ffn": {"mpl": [1]}}, "FFN kind"),
         ({"gate": ["cbma"]}, "gate must be one of"),
         ({"operators": {}}, "at least one operator"),
+        ({"ffn": {"mlp": []}}, "at least one operator, one FFN"),
+        ({"ffn": {"mlp": [-1]}}, "every other kind a positive one"),
+        ({"num_heads": [0, 4]}, r"num_heads = \[0\]"),
+        ({"num_kv_heads": [0]}, "num_kv_heads must be a whole number of at least 1, got 0"),
     ],
 )
 def test_wrong_choices_are_named(change: dict[str, Any], message: str) -> None:
@@ -136,6 +140,10 @@ def test_wrong_choices_are_named(change: dict[str, Any], message: str) -> None:
 def test_unknown_settings_are_named() -> None:
     with pytest.raises(ConfigError, match="head_dims"):
         load_space(_broken({"head_dims": [8]}))
+    with pytest.raises(ConfigError, match="stem.patch.*greater than or equal to 0"):
+        load_space({**raw("digits_tiny"), "stem": {"patch": -1}})
+    with pytest.raises(ConfigError, match="stages.0.reduction.*greater than or equal to 1"):
+        load_space({**raw("digits_tiny"), "stages": [{**raw("digits_tiny")["stages"][0], "reduction": 0}]})
     with pytest.raises(ConfigError, match="stages.0.depth"):
         load_space({**raw("digits_tiny"), "stages": [{**raw("digits_tiny")["stages"][0], "depth": ["two"]}]})
 
