@@ -17,6 +17,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 import nas
 from nas.arch import Arch
+from nas.cli import main
 from nas.resources import CONF, ROOT
 from nas.run import Run
 from nas.settings import SECTIONS
@@ -112,7 +113,10 @@ def test_wrong_input_is_one_paragraph_before_long_work(args: list[str], message:
     assert re.search(message, text, flags=re.DOTALL), text
 
 
-def test_wrong_input_on_a_finished_run(finished: Path) -> None:
+def test_wrong_input_on_a_finished_run(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv)
     for args, message in (
         (["search", "constraints.latency_ms=1e-6", "search.name=tight"], "cheapest"),
         (["search", "search_spaces=pyramid_small"], "trained on space 'digits_tiny'"),
@@ -122,9 +126,10 @@ def test_wrong_input_on_a_finished_run(finished: Path) -> None:
         (["retrain", "retrain.archs=[0123]"], "must be of the front"),
         (["retrain", "retrain.steps=6"], "was retrained with other settings (steps 5)"),
     ):
-        result = call(*args, f"run.dir={finished}")
-        text = result.stderr + result.stdout
-        assert result.returncode != 0 and message in text and "Traceback" not in text, text
+        with pytest.raises(SystemExit) as stop:
+            main([*args, f"run.dir={finished}"])
+        said = "".join(capsys.readouterr())
+        assert stop.value.code == 2 and message in said and "Traceback" not in said, said
     recorded = json.loads((finished / "run.json").read_text())["overrides"]
     assert not any("latency_ms" in override for override in recorded), "refused settings must not stick to the run"
 
