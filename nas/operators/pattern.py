@@ -45,7 +45,7 @@ class Patterned(Operator[H]):
     def forward(self, x: Tensor, projections: Projections, knobs: H, context: Context) -> Tensor:
         """Gathered blocks or a dense mask, whichever the pattern's shape makes cheaper."""
         q, k, v = self._qkv(x, projections, knobs, context)
-        pattern = _placed(self.pattern(knobs, context.site, x.shape[1]), x.device)
+        pattern = placed(self.pattern(knobs, context.site, x.shape[1]), x.device)
         return projections.output(attention.sparse(q, k, v, pattern), x.shape[-1])
 
     def reference(self, x: Tensor, projections: Projections, knobs: H, context: Context) -> Tensor:
@@ -87,7 +87,8 @@ def build(tokens: int, block_size: int, predicate: visibility.Predicate, *, orde
         return visibility.from_predicate(tokens, block_size, predicate, order=order)
 
 
-def _placed(pattern: Visibility, device: torch.device) -> Visibility:
+def placed(pattern: Visibility, device: torch.device) -> Visibility:
+    """The pattern on the device, moved there once."""
     return pattern if pattern.lists.device == device else _moved(pattern, device)
 
 

@@ -21,17 +21,16 @@ class SupernetScorer:
     val: Examples
     batch_size: int = 128
     limit: int | None = None
-    device: str = "cpu"
 
     @classmethod
-    def of(cls, net: Supernet, task: Task, data: Dataset, **settings: int | str | None) -> "SupernetScorer":
+    def of(
+        cls, net: Supernet, task: Task, data: Dataset, *, batch_size: int = 128, limit: int | None = None
+    ) -> "SupernetScorer":
         """A scorer that holds nothing of the data but its validation split."""
-        return cls(net.eval().requires_grad_(False), task, data.val, **settings)  # type: ignore[arg-type]
+        return cls(net.eval().requires_grad_(False), task, data.val, batch_size, limit)
 
     def __call__(self, arch: Arch) -> Values:
         """The metric under its name."""
         torch.set_num_threads(1)
-        value = evaluate(
-            self.net, arch, self.task, self.val, batch_size=self.batch_size, limit=self.limit, device=self.device
-        )
+        value = evaluate(self.net, arch, self.task, self.val, batch_size=self.batch_size, limit=self.limit)
         return {self.task.metric.name: value}

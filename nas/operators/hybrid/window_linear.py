@@ -9,7 +9,6 @@ kinds; here they are two branches of one layer with a gain per head each, as in 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,8 @@ from torch import Tensor, nn
 from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.kernels import attention, features, scan
-from nas.kernels.visibility import Visibility
 from nas.operators.contract import Context, Cost, Operator, Site, projection_cost, qkv
-from nas.operators.pattern import executed_pairs
+from nas.operators.pattern import executed_pairs, placed
 from nas.operators.recurrence import CHUNK_SIZE, decode, scan_flops
 from nas.operators.sparse import window
 
@@ -57,7 +55,7 @@ class Mixer(Operator[Knobs]):
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Gathered blocks or a dense mask, and a chunked scan."""
         q, k, v = qkv(x, projections, knobs)
-        pattern = _placed(window.Mixer.pattern(knobs, context.site, x.shape[1]), x.device)
+        pattern = placed(window.Mixer.pattern(knobs, context.site, x.shape[1]), x.device)
         near = attention.sparse(q, k, v, pattern)
         phi_q, phi_k = _mapped(q, k, knobs)
         far = scan.linear_attention(
@@ -113,9 +111,3 @@ class Mixer(Operator[Knobs]):
 
 def _mapped(q: Tensor, k: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor]:
     return features.taylor2(q[..., : knobs.feature_dim]), features.taylor2(k[..., : knobs.feature_dim])
-
-
-@lru_cache(maxsize=64)
-def _placed(pattern: Visibility, device: torch.device) -> Visibility:
-    with torch.inference_mode(False):
-        return pattern.to(device)
