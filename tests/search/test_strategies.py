@@ -156,10 +156,12 @@ def test_better_than_random_on_equal_evaluations(name: str, problem: Problem, to
 def test_nothing_known_beforehand_is_a_problem_too(space: SearchSpace) -> None:
     objectives = (Objective("accuracy", "maximise"), Objective("size"))
     for name in NAMES:
-        strategy = make(name, Problem(space, objectives))
+        strategy, asked = make(name, Problem(space, objectives)), set()
         for _ in range(32):
             (arch,) = strategy.ask(1)
+            asked.add(arch)
             strategy.tell(arch, {**Toy()(arch), "size": float(len(arch.blocks))})
+        assert len(asked) == 32 and all(arch in space for arch in asked), name
 
 
 def test_a_limit_that_few_meet_still_yields(problem: Problem) -> None:

@@ -1,5 +1,4 @@
 import random
-import threading
 from copy import deepcopy
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ from nas.space.space import settle
 from nas.supernet import Supernet, extract, network_cost
 from nas.supernet.block import Block
 from tests.spaces import FASHION, TEXT, raw, shipped
+from tests.supernet.threads import differing_in_threads
 
 MLP = FfnArch("mlp", 2.0)
 
@@ -139,21 +139,7 @@ def test_order_of_calls_and_threads_do_not_matter(net: Supernet, x: Tensor) -> N
     with torch.no_grad():
         alone = [net(x, arch) for arch in chosen]
         assert all(torch.equal(net(x, arch), alone[i]) for i, arch in reversed(list(enumerate(chosen))))
-    wrong: list[str] = []
-
-    def run(seed: int) -> None:
-        rng = random.Random(seed)
-        with torch.no_grad():
-            for i in rng.choices(range(len(chosen)), k=12):
-                if not torch.equal(net(x, chosen[i]), alone[i]):
-                    wrong.append(chosen[i].digest)
-
-    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert not differing_in_threads(net, x, chosen, alone)
 
 
 @pytest.mark.parametrize("name", ["lm_small", "vit_small"])

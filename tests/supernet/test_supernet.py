@@ -1,6 +1,5 @@
 import pickle
 import random
-import threading
 from functools import partial
 
 import pytest
@@ -14,6 +13,7 @@ from nas.space import SearchSpace, sample
 from nas.supernet import Supernet, extract, network_cost, network_profile
 from tests.operators.harness import counted
 from tests.spaces import DIGITS, SHAPES, TEXT, names, shipped
+from tests.supernet.threads import differing_in_threads
 
 
 def batch(shape: TaskShape, size: int = 2) -> Tensor:
@@ -101,22 +101,7 @@ def test_two_threads_share_one_supernet(net: Supernet) -> None:
     chosen = archs(net.space, 2)
     with torch.no_grad():
         alone = [net(x, arch) for arch in chosen]
-    wrong: list[str] = []
-
-    def run(seed: int) -> None:
-        rng = random.Random(seed)
-        with torch.no_grad():
-            for _ in range(15):
-                i = rng.randrange(len(chosen))
-                if not torch.equal(net(x, chosen[i]), alone[i]):
-                    wrong.append(chosen[i].digest)
-
-    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert not differing_in_threads(net, x, chosen, alone)
 
 
 @pytest.mark.parametrize("share", ["family", "none"])
