@@ -1,10 +1,13 @@
 """The stages of a run in order, each a function of the run folder and the settings; done work is not done again."""
 
+import hashlib
+import json
 import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -23,6 +26,7 @@ from nas.settings import Settings
 from nas.supernet import extract
 from nas.train import evaluate, load_retrained, retrain, train_supernet, weights_digest
 
+CARD = "profile/card.json"
 CHAIN = ("train", "profile", "fit", "search", "retrain", "export", "report")
 
 
@@ -34,13 +38,15 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
         return
     before = job.run.read_json("run.json", {})
     _introduce(job.run, before, asked, overrides)
-    try:
-        for name in CHAIN if stage == "run" else (stage,):
+    names = [name for name in CHAIN if not _is_settled(job, name)] if stage == "run" else [stage]
+    for name in names:
+        try:
             with job.run.stage(name):
                 STAGES[name](job)
-    except NasError:
-        job.run.write_json("run.json", before)  # what was refused must not stick to the run
-        raise
+        except NasError:
+            if name == names[0]:
+                job.run.write_json("run.json", before)  # what was refused at once must not stick to the run
+            raise
 
 
 def train(job: Job) -> None:
@@ -66,7 +72,7 @@ def profile(job: Job) -> None:
 def fit(job: Job) -> None:
     """The predictor and its error card."""
     card = ErrorCard.of(job.predictor, job.measured, job.net.space, job.net.shape)
-    job.run.write_json("profile/card.json", card.to_dict())
+    job.run.write_json(CARD, card.to_dict())
     job.run.record(card.figures())
     say(card.text())
 
@@ -75,10 +81,14 @@ def search(job: Job) -> None:
     """The archive, then the front, measured and scored on all of val."""
     cfg, task, net = job.settings.search, job.task, job.net
     _same_search(job)
+    archive, front = (job.run.path / f"search/{cfg.name}" / name for name in ("archive.jsonl", "front.json"))
     problem = supernet_problem(
         net, task, lambda archs: job.predictor.predict(archs).tolist(), cfg, job.settings.constraints
     )
     outcome = run_search(job.run, problem, net, task, job.dataset.searchable(), cfg)
+    if front.exists() and front.stat().st_mtime >= archive.stat().st_mtime:
+        say(report.front_table(job.run))
+        return
     rows = finish_front(
         problem,
         outcome.evaluations,
@@ -133,14 +143,21 @@ STAGES: dict[str, Callable[[Job], None]] = {
 }
 
 
+def _is_settled(job: Job, stage: str) -> bool:
+    """Whether a chain must leave a stage alone: new measurements would move the predictions under a search."""
+    return stage == "profile" and (job.run.path / CARD).exists()
+
+
 def _same_search(job: Job) -> None:
-    """An archive holds what one supernet scored for one strategy; anything else needs a name of its own."""
+    """An archive holds what one supernet and predictor gave for one strategy; anything else needs its own name."""
     cfg, name = job.settings.search, f"search/{job.settings.search.name}/asked.json"
     asked = {
         "supernet": weights_digest(job.run),
+        "predictor": _digest([asdict(row) for row in job.measured]),
         "data": job.dataset.digest,
         **{key: getattr(cfg, key) for key in ("strategy", "seed", "first", "batch", "val_limit")},
         "objectives": list(cfg.objectives),
+        "constraints": asdict(job.settings.constraints),
     }
     before = job.run.read_json(name)
     if before is None:
@@ -150,6 +167,10 @@ def _same_search(job: Job) -> None:
             f"search {cfg.name!r} of this run was made with another {', '.join(changed)}: "
             "give this one a name of its own, search.name=…"
         )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _measured(job: Job, archs: Sequence[Arch]) -> list[tuple[float, float]]:

@@ -4,7 +4,7 @@ import torch
 
 from nas.arch import Arch
 from nas.data.contract import Examples
-from nas.supernet import Supernet
+from nas.supernet import Supernet, evaluating
 from nas.tasks.contract import Task
 
 
@@ -20,15 +20,10 @@ def evaluate(
 ) -> float:
     """The metric over the first `limit` examples, summed exactly over batches; the network's mode is left as it was."""
     count = min(limit or len(examples), len(examples))
-    was_training = net.training
-    net.eval()
     total, seen = 0.0, 0
-    try:
-        with torch.inference_mode():
-            for index in torch.split(torch.arange(count), batch_size):
-                inputs, targets = task.prepare(examples, index, torch.device(device))
-                amount, weight = task.tally(net(inputs, arch), targets)
-                total, seen = total + amount, seen + weight
-    finally:
-        net.train(was_training)
+    with evaluating(net), torch.inference_mode():
+        for index in torch.split(torch.arange(count), batch_size):
+            inputs, targets = task.prepare(examples, index, torch.device(device))
+            amount, weight = task.tally(net(inputs, arch), targets)
+            total, seen = total + amount, seen + weight
     return task.finish(total, seen)

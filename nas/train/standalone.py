@@ -50,6 +50,7 @@ def retrain(
             "metric": task.metric.name,
             "start": config.start,
             "steps": trainer.config.steps,
+            "lr": trainer.config.lr,
             "seeds": [seed],
             "inherited_val": inherited,
             "val": evaluate(alone.net, arch, task, dataset.val),
