@@ -1,6 +1,7 @@
 """A search space as a frozen value: the legal choices of every block and stage, and the frame around them."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,8 +135,10 @@ class SearchSpace:
     @cached_property
     def digest(self) -> str:
         """Sixteen hex digits of the content, whatever the name."""
-        content = repr((self.frame.domain, self.frame.stem, self.frame.reductions, self.stages))
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        frame = self.frame
+        stem = (frame.stem.patch, frame.stem.conv)
+        content = (frame.domain, stem, frame.reductions, [_content(stage) for stage in self.stages])
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     @property
     def size(self) -> int:
@@ -213,3 +216,12 @@ def _top(stage: StageSpace, operator: str | None) -> tuple[int, list[BlockArch]]
 
 def _single(block: BlockArch) -> BlockSpace:
     return BlockSpace((block.operator,), (block.ffn,), (block.gate,))
+
+
+def _content(stage: StageSpace) -> tuple[object, ...]:
+    """What the digest is of: written out, so that it changes with the choices and not with our classes."""
+    blocks = [
+        ([(op.name, op.knobs) for op in b.operators], [(ffn.kind, ffn.ratio) for ffn in b.ffns], b.gates)
+        for b in stage.blocks
+    ]
+    return stage.embed_dims, stage.depths, blocks
