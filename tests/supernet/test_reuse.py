@@ -1,3 +1,4 @@
+import itertools
 import random
 from copy import deepcopy
 from typing import Any, cast
@@ -55,8 +56,9 @@ def x() -> Tensor:
 
 def reusing(space: SearchSpace, count: int) -> list[Arch]:
     rng = random.Random(0)
-    drawn = (sample(space, rng) for _ in range(100 * count))
-    return [a for a in drawn if sum(b.operator.name == "reused_kv" for b in a.blocks) > 1][:count]
+    drawn = (sample(space, rng) for _ in range(400 * count))
+    found = (a for a in drawn if sum(b.operator.name == "reused_kv" for b in a.blocks) > 1)
+    return list(itertools.islice(found, count))
 
 
 def by_hand(net: Supernet, x: Tensor, arch: Arch) -> Tensor:
