@@ -42,8 +42,8 @@ class Run:
         return target
 
     def write_json(self, name: str, value: Any) -> Path:
-        """Writes a JSON artefact whole or not at all."""
-        return write_atomic(self.file(name), (json.dumps(finite(value), indent=1, sort_keys=True) + "\n").encode())
+        """Writes a JSON artefact whole or not at all; keys stay in order, which in a search space has a meaning."""
+        return write_atomic(self.file(name), (json.dumps(finite(value), indent=1) + "\n").encode())
 
     def read_json(self, name: str, default: Any = None) -> Any:
         """The JSON artefact; `default` if it does not exist; `CheckpointError` if it is damaged."""
@@ -58,7 +58,7 @@ class Run:
     def record(self, figures: Mapping[str, float | int | str | None]) -> None:
         """Merges figures under dotted names into `summary.json`."""
         known = self.read_json("summary.json", {})
-        self.write_json("summary.json", {**known, **figures})
+        self.write_json("summary.json", dict(sorted({**known, **figures}.items())))
 
     def log(self, name: str) -> "Log":
         """An append-only log of JSON rows."""

@@ -40,6 +40,9 @@ def test_json_is_whole_and_has_no_nan(tmp_path: Path) -> None:
     run.write_json("x.json", {"a": float("nan"), "b": [float("inf"), 1.0]})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [None, 1.0]}
     assert run.read_json("missing.json", 3) == 3
+    run.write_json("order.json", {"b": 1, "a": 2})
+    assert list(run.read_json("order.json")) == ["b", "a"]
+    (tmp_path / "order.json").unlink()
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(CheckpointError, match="damaged"):
         run.read_json("x.json")
