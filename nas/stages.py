@@ -179,18 +179,21 @@ def _measured(job: Job, archs: Sequence[Arch]) -> list[tuple[float, float]]:
 
 
 def _chosen(job: Job) -> list[Arch]:
-    """The archs asked for, or some of the front from its best quality towards its fastest."""
+    """The archs asked for, or of the front the best, then the balanced one, then the others by quality."""
     known = {row["digest"]: Arch.from_dict(row["arch"]) for row in job.front}
     wanted = job.settings.retrain.archs
     if missing := [digest for digest in wanted if digest not in known]:
         raise ConfigError(f"retrain.archs must be of the front ({', '.join(known)}); got {', '.join(missing)}")
     if wanted:
         return [known[digest] for digest in wanted]
-    front = [Arch.from_dict(row["arch"]) for row in job.front if row["is_front"]]
-    if not front:
+    sign = 1.0 if job.task.metric.direction == "maximise" else -1.0
+    by_quality = sorted(
+        (row for row in job.front if row["is_front"]), key=lambda row: -sign * row["measured"]["quality_val"]
+    )
+    if not by_quality:
         say("nothing to choose: no architecture of the front meets the constraints once measured")
-    count = min(job.settings.retrain.count, len(front))
-    return [front[i * len(front) // count - 1] for i in range(count, 0, -1)]
+    ordered = by_quality[:1] + sorted(by_quality[1:], key=lambda row: not row["is_knee"])
+    return [known[row["digest"]] for row in ordered[: job.settings.retrain.count]]
 
 
 def _retrained(job: Job, arch: Arch) -> dict[str, Any] | None:

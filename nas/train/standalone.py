@@ -23,7 +23,7 @@ class RetrainConfig:
     """How winners are trained alone. Unset settings are those of the supernet's training."""
 
     count: Annotated[int, Field(ge=1)] = 2
-    """Archs of the front to retrain, spread along it."""
+    """Archs of the front to retrain: the best, the balanced one, then the others by quality."""
     archs: tuple[str, ...] = ()
     """Digests to retrain instead."""
     start: Literal["scratch", "inherited"] = "inherited"

@@ -1,0 +1,51 @@
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nas import stages
+from nas.errors import ConfigError
+from nas.space import sample
+from nas.tasks import Metric
+from nas.train import RetrainConfig
+from tests.spaces import shipped
+
+QUALITIES = (0.5, 0.9, 0.7, 0.6, 0.95)
+
+
+def job(direction: Any, config: RetrainConfig) -> Any:
+    """A front of five archs; the third is balanced and the fifth fell off the front once measured."""
+    space, rng = shipped("digits_tiny"), random.Random(0)
+    archs = [sample(space, rng) for _ in QUALITIES]
+    rows = [
+        {
+            "arch": arch.to_dict(),
+            "digest": arch.digest,
+            "measured": {"quality_val": quality, "latency_ms": float(i)},
+            "is_front": i != 4,
+            "is_knee": i == 2,
+        }
+        for i, (arch, quality) in enumerate(zip(archs, QUALITIES, strict=True))
+    ]
+    task = SimpleNamespace(metric=Metric("quality", direction))
+    return SimpleNamespace(front=rows, settings=SimpleNamespace(retrain=config), task=task)
+
+
+def chosen(made: Any) -> list[int]:
+    known = [row["digest"] for row in made.front]
+    return [known.index(arch.digest) for arch in stages._chosen(made)]
+
+
+@pytest.mark.parametrize(("direction", "order"), [("maximise", [1, 2, 3, 0]), ("minimise", [0, 2, 3, 1])])
+def test_winners_are_the_best_the_balanced_then_the_others_once_each(direction: str, order: list[int]) -> None:
+    for count in range(1, 8):
+        assert chosen(job(direction, RetrainConfig(count=count))) == order[:count]
+
+
+def test_winners_may_be_named() -> None:
+    made = job("maximise", RetrainConfig())
+    digest = made.front[4]["digest"]
+    assert chosen(job("maximise", RetrainConfig(archs=(digest,)))) == [4]
+    with pytest.raises(ConfigError, match="must be of the front"):
+        chosen(job("maximise", RetrainConfig(archs=("beef",))))
