@@ -35,7 +35,7 @@ class SearchConfig:
     objectives: tuple[str, ...] = ("quality", "latency_ms", "params")
     first: Count = 24
     """Archs of the first design: smallest, largest, one anchor per family, the rest spread over the cost."""
-    batch: Count = 16
+    batch: Count = 4
     """Results between two refits of a strategy."""
     val_limit: Count | None = 512
     """Validation examples per evaluation; the front is scored on all of them afterwards."""
