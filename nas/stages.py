@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -174,8 +175,13 @@ def _digest(value: Any) -> str:
 
 
 def _measured(job: Job, archs: Sequence[Arch]) -> list[tuple[float, float]]:
-    timings = profiling.measure([extract(job.net, arch) for arch in archs], job.settings.profile)
-    return [(timing.median_ms, timing.high_ms - timing.low_ms) for timing in timings]
+    """Medians and quartile distances, at the pace of the device's table: with its reference net beside them, so that
+    measured and predicted milliseconds compare although the machine's speed has moved since."""
+    reference = profiling.middling(job.net.space, job.net.shape)
+    nets = [extract(job.net, arch) for arch in (*archs, reference)]
+    *timings, seen = profiling.measure(nets, job.settings.profile)
+    pace = statistics.median(row.reference_ms for row in job.measured) / seen.median_ms
+    return [(timing.median_ms * pace, (timing.high_ms - timing.low_ms) * pace) for timing in timings]
 
 
 def _chosen(job: Job) -> list[Arch]:

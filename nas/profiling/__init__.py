@@ -2,6 +2,7 @@
 
 from nas.profiling.device import Device, fingerprint, foreign_load, moment
 from nas.profiling.measure import measure
+from nas.profiling.plan import middling
 from nas.profiling.profile import profile, profiled
 from nas.profiling.settings import ProfileConfig
 from nas.profiling.table import Row
@@ -16,6 +17,7 @@ __all__ = [
     "fingerprint",
     "foreign_load",
     "measure",
+    "middling",
     "moment",
     "noise_floor",
     "profile",
