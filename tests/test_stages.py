@@ -3,13 +3,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from nas import stages
 from nas.errors import ConfigError
+from nas.profiling import Timing
 from nas.space import sample
+from nas.supernet import Subnet, Supernet
 from nas.tasks import Metric
 from nas.train import RetrainConfig
-from tests.spaces import shipped
+from tests.spaces import DIGITS, shipped
 
 QUALITIES = (0.5, 0.9, 0.7, 0.6, 0.95)
 
@@ -49,3 +52,22 @@ def test_winners_may_be_named() -> None:
     assert chosen(job("maximise", RetrainConfig(archs=(digest,)))) == [4]
     with pytest.raises(ConfigError, match="must be of the front"):
         chosen(job("maximise", RetrainConfig(archs=("beef",))))
+
+
+@pytest.mark.parametrize("speed", [1.0, 0.5, 2.0])
+def test_a_front_is_measured_at_the_pace_of_the_table(speed: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = Supernet(shipped("digits_tiny"), DIGITS)
+    true = {arch.digest: 1.0 + i for i, arch in enumerate([net.space.smallest(), net.space.largest()])}
+    usual = 4.0  # what the reference net takes in the table; today the machine is `speed` times as fast
+
+    def timed(subnets: list[Subnet], _: object) -> list[Timing]:
+        times = [true.get(subnet.arch.digest, usual) / speed for subnet in subnets]
+        return [Timing(median_ms=ms, low_ms=0.9 * ms, high_ms=1.1 * ms, repeats=9, clock="test") for ms in times]
+
+    monkeypatch.setattr(stages.profiling, "measure", timed)
+    rows = [SimpleNamespace(reference_ms=ms) for ms in (3.9, usual, 4.4)]
+    made: Any = SimpleNamespace(net=net, measured=rows, settings=SimpleNamespace(profile=None))
+    found = stages._measured(made, [net.space.smallest(), net.space.largest()])
+    assert [ms for ms, _ in found] == pytest.approx([1.0, 2.0])
+    assert [spread for _, spread in found] == pytest.approx([0.2, 0.4])
