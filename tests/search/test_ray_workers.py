@@ -68,7 +68,7 @@ def test_every_arch_once_on_one_thread_also_when_resumed(
     assert len({e.arch for e in found}) == len(found) == 16
     assert len(Run.at(tmp_path).log("archive.jsonl").rows()) == 16
     assert all(e.values["accuracy"] == Toy()(e.arch)["accuracy"] for e in found)
-    assert {e.values["omp"] for e in found} == {1.0}
+    assert {e.values["threads"] for e in found} == {1.0}
 
 
 def test_a_killed_worker_is_replaced_and_its_archs_asked_again(

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from nas.arch import NONE, Arch, BlockArch
 
@@ -55,4 +56,4 @@ class Brittle:
         if arch.digest == self.poison:
             os._exit(1)
         time.sleep(0.2 if is_slow(arch) else 0.0)
-        return {**Toy()(arch), "omp": float(os.environ.get("OMP_NUM_THREADS", "0"))}
+        return {**Toy()(arch), "threads": float(torch.get_num_threads())}
