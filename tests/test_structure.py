@@ -14,6 +14,7 @@ ORDER = [
     {"operators", "gates"},
     {"space"},
     {"supernet"},
+    {"programs"},
     {"data", "tasks", "train", "profiling"},
     {"predict"},
     {"search"},

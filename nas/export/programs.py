@@ -1,18 +1,15 @@
-"""Programs that run without this package, from one `torch.export` trace: one writer per format."""
+"""Files of a `torch.export` program, one writer per format."""
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch import Tensor
+from torch.export import ExportedProgram
 
-from nas.errors import MeasurementError
+from nas.programs import onnx_bytes
 from nas.run import write_atomic
 
 Format = Literal["onnx", "pt2"]
@@ -24,12 +21,6 @@ class Written:
 
     run: Callable[[Tensor], Tensor]
     opset: int | None = None
-
-
-def trace(module: nn.Module, x: Tensor) -> ExportedProgram:
-    """The module as a program of one input, for any batch size if its operators allow that."""
-    with _quiet():
-        return torch.export.export(module, (x,), dynamic_shapes=({0: Dim.AUTO},))
 
 
 def batch_of(program: ExportedProgram) -> int | None:
@@ -49,32 +40,10 @@ def _write_pt2(program: ExportedProgram, folder: Path) -> Written:
 def _write_onnx(program: ExportedProgram, folder: Path) -> Written:
     import onnxruntime  # slow to import, and only needed here
 
-    with _quiet():
-        written = torch.onnx.export(program, dynamo=True, verbose=False, input_names=["x"], output_names=["logits"])
-    if written is None:
-        raise MeasurementError("the ONNX exporter gave no program: leave 'onnx' out of export.formats")
-    write_atomic(folder / "model.onnx", written.model_proto.SerializeToString())
+    content, opset = onnx_bytes(program, ["x"], ["logits"])
+    write_atomic(folder / "model.onnx", content)
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    return Written(
-        lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0]), written.model.opset_imports.get("")
-    )
+    return Written(lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0]), opset)
 
 
 WRITERS: Mapping[Format, Callable[[ExportedProgram, Path], Written]] = {"pt2": _write_pt2, "onnx": _write_onnx}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the two messages of the exporter that concern nobody: a missing torchvision, and its own pytree types."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    registration.addFilter(_is_news)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-            yield
-    finally:
-        registration.removeFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return "torchvision is not installed" not in record.getMessage()

@@ -19,6 +19,7 @@ from nas.config import config
 from nas.errors import MeasurementError
 from nas.export import bundle, programs
 from nas.export.programs import Format
+from nas.programs import trace
 from nas.run import write_atomic
 from nas.supernet import Subnet, Supernet, evaluating, example_inputs, extract, network_cost
 
@@ -88,7 +89,7 @@ def _write_forms(net: Supernet, arch: Arch, folder: Path, formats: Sequence[Form
     subnet, expected = extract(net, arch).eval(), Subnet(net, arch).eval()
     bundle.write(subnet, folder)
     parity = {"extracted": _difference("extracted", subnet, expected, BATCHES)}
-    program = programs.trace(subnet, example_inputs(net.shape, BATCHES[0], seed=0))
+    program = trace(subnet, (example_inputs(net.shape, BATCHES[0], seed=0),), static=False)
     batch, opset = programs.batch_of(program), None
     for name in formats:
         written = programs.WRITERS[name](program, folder)
