@@ -116,6 +116,22 @@ def step(
     return (_divide(out, (phi_q * total).sum(-1, keepdim=True)) if normalize else out), State(matrix, total)
 
 
+def final_state(phi_k: Tensor, v: Tensor, *, log_decay: Tensor | None = None) -> State:
+    """The state after the last token, without any output; one product over all tokens.
+
+    Args:
+        phi_k: Key features `[B, H, T, F]`.
+        v: Values `[B, H, T, D]`.
+        log_decay: Natural-log decay, `[H]` or `[B, H, T]`.
+    """
+    phi_k, v = _promote(phi_k, v)
+    if log_decay is not None:
+        # a token is not subject to its own decay, only to those of later ones
+        later = F.pad(_per_token(log_decay, v.shape[2])[..., 1:], (0, 1))
+        phi_k = phi_k * later.flip(-1).cumsum(-1).flip(-1).exp().unsqueeze(-1)
+    return State(phi_k.transpose(-1, -2) @ v, phi_k.sum(2))
+
+
 def recurrent(
     phi_q: Tensor,
     phi_k: Tensor,

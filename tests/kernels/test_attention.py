@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import ConfigError
-from nas.kernels.attention import Executor, dense, reference, repeat_heads, sparse
+from nas.kernels.attention import Executor, decode, dense, reference, repeat_heads, sparse
 from nas.kernels.visibility import Visibility, dense_mask, from_predicate, tile_order
 
 EXECUTORS: tuple[Executor, ...] = ("auto", "dense", "gather")
@@ -46,6 +46,17 @@ def test_dense_equals_the_reference(tokens: int, heads: int, kv_heads: int, valu
     expected = reference(q, k, v, causal)
     torch.testing.assert_close(dense(q, k, v, is_causal=True), expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(dense(q, k, v, mask=causal), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(1, 1), (3, 3), (3, 1), (4, 2)])
+@pytest.mark.parametrize("tokens", [1, 17, 100])
+def test_one_query_equals_the_last_of_the_reference(tokens: int, heads: int, kv_heads: int, is_masked: bool) -> None:
+    q, k, v = draw(tokens, heads, kv_heads, value_width=24)
+    mask = torch.rand(2, heads, 1, tokens) < 0.5 if is_masked else None
+    if mask is not None:
+        mask[..., -1] = True
+    torch.testing.assert_close(decode(q[:, :, -1:], k, v, mask=mask), reference(q, k, v, mask)[:, :, -1:])
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

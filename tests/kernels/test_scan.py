@@ -4,7 +4,7 @@ from torch import Tensor
 
 from nas.errors import ConfigError
 from nas.kernels.features import elu_plus_one
-from nas.kernels.scan import chunked, empty_state, linear_attention, quadratic, recurrent, step
+from nas.kernels.scan import chunked, empty_state, final_state, linear_attention, quadratic, recurrent, step
 
 LENGTHS = (1, 17, 63, 100, 257)
 
@@ -106,6 +106,19 @@ def test_step_decodes_the_last_token() -> None:
     _, state = chunked(*(x[:, :, :-1] for x in (q, k, v)), log_decay=decay)
     out, _ = step(state, *(x[:, :, -1] for x in (q, k, v)), decay, normalize=True)
     torch.testing.assert_close(out, whole[:, :, -1])
+
+
+@pytest.mark.parametrize("kind", ["none", "head", "token", "strong"])
+@pytest.mark.parametrize("tokens", LENGTHS)
+def test_final_state_is_what_the_recurrence_leaves(tokens: int, kind: str) -> None:
+    q, k, v = draw(tokens)
+    decay = decays(kind, tokens)
+    _, expected = recurrent(q, k, v, log_decay=decay)
+    torch.testing.assert_close(final_state(k, v, log_decay=decay), expected, rtol=1e-10, atol=1e-10)
+    if decay is not None and decay.dim() == 3:
+        decay[..., tokens // 2] = float("-inf")
+        _, expected = recurrent(q, k, v, log_decay=decay)
+        torch.testing.assert_close(final_state(k, v, log_decay=decay), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_infinite_decay_forgets_everything() -> None:
