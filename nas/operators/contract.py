@@ -115,6 +115,8 @@ class Cost:
 
 
 K = TypeVar("K", bound=Knobs)
+KeyValues = tuple[Tensor, Tensor]
+"""k and v, `[B, Hkv, T, D]` each: the decoding state of operators that keep those of every token."""
 
 
 class Operator(nn.Module, Generic[K]):
@@ -173,10 +175,25 @@ class Operator(nn.Module, Generic[K]):
         """One decoded token `[B, 1, C]` and the new state; by default the state is the inputs so far.
 
         Right for every causal operator, what it publishes included; those with a real cache override it, and those
-        that publish then publish that whole cache.
+        that publish then publish that whole cache. States are pytrees of tensors and None.
         """
         seen = x if state is None else torch.cat((state, x), dim=1)
         return self(seen, projections, knobs, context)[:, -1:], seen
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: K, context: Context) -> Any:
+        """The state that steps over the tokens `[B, T, C]`, T >= 1, would leave; publishes what the last would have.
+
+        By default those steps one by one, or at once where `step` is the default. An operator that consumes and has a
+        step of its own overrides it: single steps would read what was published for all T tokens.
+        """
+        if type(self).step is Operator.step:
+            if self.publishes:
+                self(x, projections, knobs, context)
+            return x
+        state = None
+        for token in torch.split(x, 1, dim=1):
+            _, state = self.step(token, projections, knobs, context, state)
+        return state
 
 
 def projection_cost(knobs: HeadKnobs, site: Site, parts: frozenset[str] = QKVO) -> Cost:
@@ -188,11 +205,33 @@ def projection_cost(knobs: HeadKnobs, site: Site, parts: frozenset[str] = QKVO) 
 
 
 def qkv(
-    x: Tensor, projections: Projections, knobs: HeadKnobs, publish_in: Context | None = None
+    x: Tensor,
+    projections: Projections,
+    knobs: HeadKnobs,
+    publish_in: Context | None = None,
+    *,
+    cache: KeyValues | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """q `[B, Hq, T, D]`, k and v `[B, Hkv, T, D]` of the shared projections; k and v are published if told where."""
-    k = projections.key(x, knobs.num_kv_heads, knobs.head_dim)
-    v = projections.value(x, knobs.num_kv_heads, knobs.head_dim)
+    """q `[B, Hq, T, D]`, k and v `[B, Hkv, T, D]` of the shared projections; k and v are published if told where.
+
+    In a step k and v are those of all S earlier tokens in the `cache` and of x, `[B, Hkv, S + T, D]`.
+    """
+    k, v = _kv(x, projections, knobs)
+    if cache is not None:
+        k, v = torch.cat((cache[0], k), dim=2), torch.cat((cache[1], v), dim=2)
     if publish_in is not None:
         publish_in.published.update(k=k, v=v)
     return projections.query(x, knobs.num_heads, knobs.head_dim), k, v
+
+
+def kv_state(x: Tensor, projections: Projections, knobs: HeadKnobs, publish_in: Context | None = None) -> KeyValues:
+    """k and v of the tokens as steps with a `cache` leave them, in memory too; published if told where."""
+    k, v = (part.contiguous() for part in _kv(x, projections, knobs))
+    if publish_in is not None:
+        publish_in.published.update(k=k, v=v)
+    return k, v
+
+
+def _kv(x: Tensor, projections: Projections, knobs: HeadKnobs) -> KeyValues:
+    k = projections.key(x, knobs.num_kv_heads, knobs.head_dim)
+    return k, projections.value(x, knobs.num_kv_heads, knobs.head_dim)

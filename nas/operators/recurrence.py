@@ -1,4 +1,4 @@
-"""What operators on a linear scan have in common: one decoded token with grouped heads, and the flops of the scan."""
+"""What operators on a linear scan have in common: decoding with grouped heads, and the flops of the scan."""
 
 import torch
 from torch import Tensor
@@ -38,6 +38,18 @@ def decode(
     decay = None if log_decay is None else log_decay.unsqueeze(-1)
     out, state = scan.step(state, grouped, phi_k, v, decay, normalize=normalize)
     return out.flatten(1, 2).unsqueeze(2).to(dtype), state
+
+
+def prefilled(phi_k: Tensor, v: Tensor, *, log_decay: Tensor | None = None) -> scan.State:
+    """The state that `decode` over these tokens would leave.
+
+    Args:
+        phi_k: Key features `[B, Hkv, T, F]`.
+        v: Values `[B, Hkv, T, D]`.
+        log_decay: Natural-log decay per kv head `[Hkv]`.
+    """
+    matrix, total = scan.final_state(phi_k, v, log_decay=log_decay)
+    return scan.State(matrix.unsqueeze(2), total.unsqueeze(2))
 
 
 def scan_flops(

@@ -86,6 +86,19 @@ class Rig:
         y, own = self.mixer.step(x, self.projections, self.knobs, context, own)
         return y, (before, own)
 
+    def prefill(self, x: Tensor, context: Context | None = None) -> Any:
+        context = context or Context(self.site)
+        before = self.source.prefill(x, context) if self.source else None
+        return before, self.mixer.prefill(x, self.projections, self.knobs, context)
+
+    def steps(self, x: Tensor, state: Any = None, context: Context | None = None) -> tuple[Tensor, Any]:
+        """All tokens one by one."""
+        outputs = []
+        for token in x.split(1, dim=1):
+            y, state = self.step(token, state, context)
+            outputs.append(y)
+        return torch.cat(outputs, dim=1), state
+
     def modules(self) -> nn.ModuleDict:
         return nn.ModuleDict({"mixer": self.mixer, "projections": self.projections})
 

@@ -1,12 +1,16 @@
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves
 
 from nas import operators
 from nas.arch import OperatorArch
 from nas.errors import ArchError
-from nas.operators.contract import Context
+from nas.operators.contract import Context, Operator
 from tests.operators.cases import KNOBS
 from tests.operators.harness import (
     SIZES,
@@ -15,6 +19,7 @@ from tests.operators.harness import (
     all_cases,
     build,
     corner,
+    counted,
     counted_flops,
     extract,
     gradients,
@@ -24,6 +29,13 @@ CASES = all_cases()
 CAUSAL = [case for case in CASES if case.domain == "causal"]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_causal_case = pytest.mark.parametrize("case", CAUSAL, ids=str)
+
+
+def assert_same_state(got: Any, expected: Any) -> None:
+    (got_leaves, got_tree), (leaves, tree) = tree_flatten(got), tree_flatten(expected)
+    assert got_tree == tree
+    assert all(leaf is None or isinstance(leaf, Tensor) for leaf in got_leaves)
+    torch.testing.assert_close(got_leaves, leaves, atol=1e-10, rtol=1e-10)
 
 
 def test_every_operator_has_cases() -> None:
@@ -78,12 +90,12 @@ def test_what_is_published_and_consumed_is_declared(case: Case) -> None:
 @every_causal_case
 def test_a_step_publishes_what_a_whole_pass_would(case: Case) -> None:
     rig = build(case)
-    x, whole, state = rig.inputs(), Context(rig.site), None
+    x, whole, stepwise, ahead = rig.inputs(), Context(rig.site), Context(rig.site), Context(rig.site)
     rig(x, whole)
-    for token in x.split(1, dim=1):
-        stepwise = Context(rig.site)
-        _, state = rig.step(token, state, stepwise)
+    rig.steps(x, context=stepwise)
+    rig.prefill(x, ahead)
     torch.testing.assert_close(stepwise.published, whole.published, atol=1e-12, rtol=0)
+    torch.testing.assert_close(ahead.published, whole.published, atol=1e-12, rtol=0)
 
 
 @every_case
@@ -119,11 +131,54 @@ def test_decoding_token_by_token_equals_forward(case: Case) -> None:
     rig = build(case)
     rig.mixer.eval()
     x = rig.inputs()
-    state, steps = None, []
-    for token in x.split(1, dim=1):
-        y, state = rig.step(token, state)
-        steps.append(y)
-    torch.testing.assert_close(torch.cat(steps, dim=1), rig(x), atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(rig.steps(x)[0], rig(x), atol=1e-10, rtol=1e-10)
+
+
+@every_causal_case
+@pytest.mark.parametrize("count", [1, 31, 62])
+def test_decoding_after_a_prefill_equals_forward_and_steps(case: Case, count: int) -> None:
+    rig = build(case, replace(case.site, tokens=63))
+    rig.mixer.eval()
+    x = rig.inputs()
+    state = rig.prefill(x[:, :count])
+    assert_same_state(state, rig.steps(x[:, :count])[1])
+    torch.testing.assert_close(rig.steps(x[:, count:], state)[0], rig(x)[:, count:], atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("case", [case for case in CAUSAL if case.number == 0], ids=str)
+@pytest.mark.parametrize("defaults", [("prefill",), ("prefill", "step")], ids="+".join)
+def test_the_contracts_own_decoding_is_right(
+    case: Case, defaults: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in defaults:
+        monkeypatch.setattr(case.operator, name, getattr(Operator, name))
+    rig, whole, ahead = build(case), Context(case.site), Context(case.site)
+    x = rig.inputs()
+    rig(x[:, :9], whole)
+    state = rig.prefill(x[:, :9], ahead)
+    torch.testing.assert_close(ahead.published, whole.published, atol=1e-12, rtol=0)
+    assert_same_state(state, rig.steps(x[:, :9])[1])
+    torch.testing.assert_close(rig.steps(x[:, 9:], state)[0], rig(x)[:, 9:], atol=1e-10, rtol=1e-10)
+
+
+@every_causal_case
+def test_what_decoding_keeps_is_what_the_cost_says(case: Case) -> None:
+    for site in SIZES["causal"]:
+        rig = build(case, site, torch.float32)
+        _, kept = rig.prefill(rig.inputs(batch=1))
+        leaves = [leaf for leaf in tree_leaves(kept) if leaf is not None]
+        assert case.operator.cost(case.knobs, site).kv_cache_bytes == sum(4 * leaf.numel() for leaf in leaves)
+
+
+@every_causal_case
+def test_a_step_costs_about_one_token_of_a_whole_pass(case: Case) -> None:
+    rig = extract(case, build(case, replace(case.site, tokens=64), torch.float32))
+    x, published = rig.inputs(batch=1), Context(rig.site)
+    before, state = rig.prefill(x[:, :-1])
+    if rig.source:
+        rig.source.step(x[:, -1:], before, published)
+    step = partial(rig.mixer.step, x[:, -1:], rig.projections, rig.knobs, published, state)
+    assert 64 * counted(lambda: step()[0]) <= 4 * case.operator.cost(case.knobs, rig.site).flops
 
 
 @every_case

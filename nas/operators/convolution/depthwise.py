@@ -92,6 +92,11 @@ class Mixer(Operator[Knobs]):
         y = (newest_first * taps.T).sum(1, keepdim=True)
         return self._project(y), seen[:, max(0, seen.shape[1] - knobs.kernel_size + 1) :]
 
+    def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
+        """The last kernel_size - 1 inputs."""
+        # a copy, since a view would keep the inputs of all tokens alive
+        return x[:, max(0, x.shape[1] - knobs.kernel_size + 1) :].clone()
+
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:
         """Pairs are the taps that fall inside the grid, flops those of all taps."""

@@ -21,6 +21,15 @@ class Mixer(Operator[Knobs]):
         """Zeros."""
         return x * 0
 
+    def step(
+        self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: None = None
+    ) -> tuple[Tensor, None]:
+        """Zeros; no state."""
+        return torch.zeros_like(x), None
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> None:
+        """No state."""
+
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:
         """Nothing."""

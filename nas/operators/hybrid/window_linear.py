@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.kernels import attention, features, scan
-from nas.operators.contract import Context, Cost, Operator, Site, projection_cost, qkv
+from nas.operators.contract import Context, Cost, Operator, Site, kv_state, projection_cost, qkv
 from nas.operators.pattern import executed_pairs, placed
-from nas.operators.recurrence import CHUNK_SIZE, decode, scan_flops
+from nas.operators.recurrence import CHUNK_SIZE, decode, prefilled, scan_flops
 from nas.operators.sparse import window
 
 DecodeState = tuple[scan.State, Tensor, Tensor]
@@ -77,12 +77,18 @@ class Mixer(Operator[Knobs]):
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: DecodeState | None = None
     ) -> tuple[Tensor, DecodeState]:
         """One decoded token; the state is that of the linear branch and k, v of the last window."""
-        q, k, v = qkv(x, projections, knobs)
-        far, total = decode(*_mapped(q, k, knobs), v, None if state is None else state[0], normalize=True)
-        if state is not None:
-            k, v = (torch.cat(pair, dim=2)[:, :, -knobs.window_size :] for pair in zip(state[1:], (k, v), strict=True))
-        near = attention.dense(q, k, v)
+        total, window_kv = (None, None) if state is None else (state[0], state[1:])
+        q, k, v = qkv(x, projections, knobs, cache=window_kv)
+        far, total = decode(*_mapped(q, k[:, :, -1:], knobs), v[:, :, -1:], total, normalize=True)
+        k, v = k[:, :, -knobs.window_size :], v[:, :, -knobs.window_size :]
+        near = attention.decode(q, k, v)
         return projections.output(self._blend(near, far), x.shape[-1]), (total, k, v)
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> DecodeState:
+        """The state of the linear branch in one product, and k, v of the last window."""
+        _, k, v = qkv(x, projections, knobs)
+        window_kv = kv_state(x[:, -knobs.window_size :], projections, knobs)
+        return prefilled(_features(k, knobs), v), *window_kv
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:
@@ -110,4 +116,8 @@ class Mixer(Operator[Knobs]):
 
 
 def _mapped(q: Tensor, k: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor]:
-    return features.taylor2(q[..., : knobs.feature_dim]), features.taylor2(k[..., : knobs.feature_dim])
+    return _features(q, knobs), _features(k, knobs)
+
+
+def _features(x: Tensor, knobs: Knobs) -> Tensor:
+    return features.taylor2(x[..., : knobs.feature_dim])

@@ -19,7 +19,7 @@ from nas.elastic import Elastic, Projections
 from nas.kernels import scan
 from nas.kernels.attention import repeat_heads
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
-from nas.operators.recurrence import CHUNK_SIZE, decode, scan_flops
+from nas.operators.recurrence import CHUNK_SIZE, decode, prefilled, scan_flops
 
 # the papers scale by the depth of the whole net, which would change a block's decay with its neighbours
 NOMINAL_DEPTH = 16
@@ -80,10 +80,14 @@ class Mixer(Operator[HeadKnobs]):
     ) -> tuple[Tensor, Tensor]:
         """One decoded token; the state is S `[B, Hkv, 1, D, D]`."""
         q, k, v = _activated(x, projections, knobs)
-        decay = _decay(q, knobs, context)[:: knobs.num_heads // knobs.num_kv_heads]
         before = None if state is None else scan.State(state, torch.zeros_like(k))
-        y, after = decode(q, k, v, before, log_decay=decay)
+        y, after = decode(q, k, v, before, log_decay=_kv_decay(q, knobs, context))
         return self._finish(x, y, projections), after.matrix
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
+        """S in one product."""
+        q, k, v = _activated(x, projections, knobs)
+        return prefilled(k, v, log_decay=_kv_decay(q, knobs, context)).matrix
 
     @classmethod
     def cost(cls, knobs: HeadKnobs, site: Site) -> Cost:
@@ -120,9 +124,12 @@ def _activated(x: Tensor, projections: Projections, knobs: HeadKnobs) -> tuple[T
 
 def _decay(q: Tensor, knobs: HeadKnobs, context: Context) -> Tensor:
     """Log decay of each query head, equal inside a group."""
+    return _kv_decay(q, knobs, context).repeat_interleave(knobs.num_heads // knobs.num_kv_heads)
+
+
+def _kv_decay(q: Tensor, knobs: HeadKnobs, context: Context) -> Tensor:
     values = log_decays(knobs.num_kv_heads, context.site.index)
-    per_group = torch.tensor(values, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
-    return per_group.repeat_interleave(knobs.num_heads // knobs.num_kv_heads)
+    return torch.tensor(values, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
 
 
 def _scan(q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:

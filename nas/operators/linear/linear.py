@@ -19,7 +19,7 @@ from nas.errors import ArchError
 from nas.kernels import features, scan
 from nas.kernels.attention import repeat_heads
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
-from nas.operators.recurrence import CHUNK_SIZE, decode, scan_flops
+from nas.operators.recurrence import CHUNK_SIZE, decode, prefilled, scan_flops
 
 HEDGEHOG = "hedgehog"
 FIXED_MAPS: MappingProxyType[str, Callable[[Tensor], Tensor]] = MappingProxyType(
@@ -84,6 +84,11 @@ class Mixer(Operator[Knobs]):
         """One decoded token; the state has the size of S and z whatever came before."""
         y, state = decode(*self._mapped(x, projections, knobs), state, normalize=True)
         return projections.output(y, x.shape[-1]), state
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> scan.State:
+        """S and z in one product."""
+        _, phi_k, v = self._mapped(x, projections, knobs)
+        return prefilled(phi_k, v)
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

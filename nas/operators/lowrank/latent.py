@@ -76,7 +76,10 @@ class Mixer(Operator[Knobs]):
         # the kernel divides by the square root of the width it sees
         queries = (q @ self.up_k.weight[corner]) * math.sqrt(kv_rank / head_dim)
         one_head = latents.unsqueeze(1)
-        mixed = attention.dense(queries, one_head, one_head, is_causal=is_causal)
+        if q.shape[2] == 1:
+            mixed = attention.decode(queries, one_head, one_head)
+        else:
+            mixed = attention.dense(queries, one_head, one_head, is_causal=is_causal)
         return mixed @ self.up_v.weight[corner].transpose(-1, -2)
 
     def step(
@@ -87,6 +90,10 @@ class Mixer(Operator[Knobs]):
         seen = latents if state is None else torch.cat((state, latents), dim=1)
         y = self.absorbed(projections.query(x, knobs.num_heads, knobs.head_dim), seen)
         return projections.output(y, x.shape[-1]), seen
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
+        """The latents of the tokens."""
+        return self.latent(x, knobs.kv_rank)
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

@@ -21,7 +21,18 @@ from torch import Tensor
 from nas.elastic import Elastic, Projections
 from nas.errors import ArchError
 from nas.kernels import attention
-from nas.operators.contract import KV, Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import (
+    KV,
+    Context,
+    Cost,
+    HeadKnobs,
+    KeyValues,
+    Operator,
+    Site,
+    kv_state,
+    projection_cost,
+    qkv,
+)
 
 BALANCE_WEIGHT = 0.01
 
@@ -70,6 +81,18 @@ class Mixer(Operator[Knobs]):
         gates = self.gates(x, knobs, context, choose=_best_by_sorting)
         heads = [y[:, head] * gates[..., head : head + 1] for head in range(knobs.num_heads)]
         return projections.output(torch.stack(heads, dim=1), x.shape[-1])
+
+    def step(
+        self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
+    ) -> tuple[Tensor, KeyValues]:
+        """One decoded token; the state is k and v of all tokens so far, the gates are its own."""
+        q, k, v = qkv(x, projections, knobs, context, cache=state)
+        y = attention.decode(q, k, v) * self.gates(x, knobs, context).transpose(1, 2).unsqueeze(-1)
+        return projections.output(y, x.shape[-1]), (k, v)
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
+        """k and v of the tokens."""
+        return kv_state(x, projections, knobs, context)
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

@@ -46,7 +46,10 @@ class Mixer(Operator[HeadKnobs]):
     ) -> tuple[Tensor, None]:
         """One decoded token; no state, since the publisher's step publishes its whole cache."""
         q = projections.query(x, knobs.num_heads, knobs.head_dim)
-        return projections.output(attention.dense(q, *_published(context)), x.shape[-1]), None
+        return projections.output(attention.decode(q, *_published(context)), x.shape[-1]), None
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> None:
+        """No state."""
 
     @classmethod
     def can_follow(cls, knobs: HeadKnobs, earlier: Sequence[OperatorArch]) -> bool:

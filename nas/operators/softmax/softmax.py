@@ -9,7 +9,18 @@ from torch import Tensor
 
 from nas.elastic import Projections
 from nas.kernels import attention
-from nas.operators.contract import KV, Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import (
+    KV,
+    Context,
+    Cost,
+    HeadKnobs,
+    KeyValues,
+    Operator,
+    Site,
+    kv_state,
+    projection_cost,
+    qkv,
+)
 
 
 class Mixer(Operator[HeadKnobs]):
@@ -29,6 +40,17 @@ class Mixer(Operator[HeadKnobs]):
         q, k, v = qkv(x, projections, knobs, context)
         mask = x.new_ones(x.shape[1], x.shape[1]).tril().bool() if context.site.is_causal else None
         return projections.output(attention.reference(q, k, v, mask), x.shape[-1])
+
+    def step(
+        self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context, state: KeyValues | None = None
+    ) -> tuple[Tensor, KeyValues]:
+        """One decoded token; the state is k and v of all tokens so far."""
+        q, k, v = qkv(x, projections, knobs, context, cache=state)
+        return projections.output(attention.decode(q, k, v), x.shape[-1]), (k, v)
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> KeyValues:
+        """k and v of the tokens."""
+        return kv_state(x, projections, knobs, context)
 
     @classmethod
     def cost(cls, knobs: HeadKnobs, site: Site) -> Cost:

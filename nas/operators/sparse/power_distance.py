@@ -15,8 +15,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from nas.elastic import Projections
+from nas.kernels import attention
 from nas.kernels.visibility import Visibility
-from nas.operators.contract import HeadKnobs, Site
+from nas.operators.contract import Context, HeadKnobs, KeyValues, Site, kv_state, qkv
 from nas.operators.pattern import Patterned, build
 
 
@@ -51,6 +53,26 @@ class Mixer(Patterned[Knobs]):
         owner = torch.arange(tokens) // knobs.block_size
         mask = blocks[owner][:, owner]
         return mask.tril() if site.is_causal else mask
+
+    def step(
+        self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
+    ) -> tuple[Tensor, KeyValues]:
+        """One decoded token, which reads its O(log T) blocks; the state is k and v of all tokens so far."""
+        q, k, v = qkv(x, projections, knobs, context, cache=state)
+        size = knobs.block_size
+        runs = [slice(size * b, size * (b + 1)) for b in _seen_blocks((k.shape[2] - 1) // size, knobs)]
+        seen_k, seen_v = (torch.cat([part[:, :, run] for run in runs], dim=2) for part in (k, v))
+        return projections.output(attention.decode(q, seen_k, seen_v), x.shape[-1]), (k, v)
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
+        """k and v of the tokens."""
+        return kv_state(x, projections, knobs, context)
+
+
+def _seen_blocks(own: int, knobs: Knobs) -> list[int]:
+    """Blocks that the newest token sees, of which it is in block `own`."""
+    distances = {*range(knobs.num_local), *(2**power for power in range(own.bit_length()))}
+    return sorted({own - t for t in distances if t <= own} | set(range(min(knobs.num_sink, own))))
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,6 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch import Tensor
 from nas.elastic import Projections
 from nas.kernels import attention
 from nas.kernels.visibility import Visibility
-from nas.operators.contract import Context, HeadKnobs, Site, qkv
+from nas.operators.contract import Context, HeadKnobs, KeyValues, Site, kv_state, qkv
 from nas.operators.pattern import Patterned, build
 
 
@@ -53,13 +52,16 @@ class Mixer(Patterned[Knobs]):
         return min(knobs.window_size, site.tokens)
 
     def step(
-        self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: Any = None
-    ) -> tuple[Tensor, Any]:
+        self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
+    ) -> tuple[Tensor, KeyValues]:
         """One decoded token; the state is k and v of the last window, `[B, Hkv, <= window_size, D]`."""
-        q, k, v = qkv(x, projections, knobs)
-        if state is not None:
-            k, v = (torch.cat(pair, dim=2)[:, :, -knobs.window_size :] for pair in zip(state, (k, v), strict=True))
-        return projections.output(attention.dense(q, k, v), x.shape[-1]), (k, v)
+        q, k, v = qkv(x, projections, knobs, cache=state)
+        k, v = k[:, :, -knobs.window_size :], v[:, :, -knobs.window_size :]
+        return projections.output(attention.decode(q, k, v), x.shape[-1]), (k, v)
+
+    def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
+        """k and v of the last window."""
+        return kv_state(x[:, -knobs.window_size :], projections, knobs)
 
 
 def _reach(knobs: Knobs, site: Site) -> tuple[int, int]:

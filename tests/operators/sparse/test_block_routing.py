@@ -6,7 +6,7 @@ import torch
 
 from nas import operators
 from nas.operators.contract import Site
-from nas.operators.sparse.block_routing import Knobs, routed_mask
+from nas.operators.sparse.block_routing import Knobs, newest_mask, routed_mask
 from nas.shapes import Domain
 
 HEADS = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 6}
@@ -62,6 +62,14 @@ def test_the_block_with_the_aligned_mean_key_is_chosen() -> None:
     mask = routed_mask(q, k, knobs, is_causal=True)[0, 0]
     assert mask[14].nonzero().flatten().tolist() == [4, 5, 6, 7, 12, 13, 14]
     assert mask[15].nonzero().flatten().tolist() == [8, 9, 10, 11, 12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("topk", [1, 2, 3])
+@pytest.mark.parametrize("tokens", [17, 20, 63])
+def test_the_mask_of_a_step_is_the_last_row(tokens: int, topk: int) -> None:
+    (q, k), knobs = queries_and_keys(tokens), Knobs(**HEADS, block_size=4, topk=topk)
+    whole = routed_mask(q, k, knobs, is_causal=True)
+    assert torch.equal(newest_mask(q[:, :, -1:], k, knobs), whole[:, :, -1:])
 
 
 def test_query_heads_of_one_kv_group_route_for_themselves() -> None:
