@@ -10,7 +10,10 @@ from nas.shapes import Domain
 
 
 class Gate(nn.Module):
-    """Reweights `[B, T, C]` by factors computed from it; parameters are built at the site's largest width."""
+    """Reweights `[B, T, C]` by factors computed from it; parameters are built at the site's largest width.
+
+    One that is legal on causal sites treats each token by itself, since decoding applies it to single tokens.
+    """
 
     domains: ClassVar[frozenset[Domain]] = ANYWHERE
 

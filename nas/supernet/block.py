@@ -41,20 +41,44 @@ class Block(nn.Module):
     def forward(self, x: Tensor, arch: BlockArch, context: Context) -> Tensor:
         """The subnet `arch` of the block."""
         if arch.operator.name != NONE:
-            x = x + self._mix(x, arch, context)
+            mixer, projections, knobs = self._mixer(arch.operator)
+            x = x + self._scaled(mixer(self._normed(x), projections, knobs, context), arch, context)
+        return self._fed_forward(x, arch)
+
+    def step(self, x: Tensor, arch: BlockArch, context: Context, state: Any) -> tuple[Tensor, Any]:
+        """One decoded token `[B, 1, C]` and the operator's new state; None is that before the first token."""
+        if arch.operator.name != NONE:
+            mixer, projections, knobs = self._mixer(arch.operator)
+            y, state = mixer.step(self._normed(x), projections, knobs, context, state)
+            x = x + self._scaled(y, arch, context)
+        return self._fed_forward(x, arch), state
+
+    def prefill(self, x: Tensor, arch: BlockArch, context: Context) -> tuple[Tensor, Any]:
+        """The block's output for the first tokens `[B, T, C]`, and the state that steps over them would leave."""
+        if arch.operator.name == NONE:
+            return self(x, arch, context), None
+        mixer, projections, knobs = self._mixer(arch.operator)
+        return self(x, arch, context), mixer.prefill(self._normed(x), projections, knobs, context)
+
+    def _mixer(self, operator: OperatorArch) -> tuple[Operator[Any], Projections, Any]:
+        mixer = cast(Operator[Any], self.mixers[operator.name])
+        projections = cast(Projections, self.projections[_group(operator.name, self.share)])
+        return mixer, projections, operators.parse(operator)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        normed: Tensor = cast(ElasticNorm, self.norm)(x)
+        return normed
+
+    def _scaled(self, y: Tensor, arch: BlockArch, context: Context) -> Tensor:
+        if arch.gate != NONE:
+            y = cast(Gate, self.gates[arch.gate])(y, context)
+        scaled: Tensor = self.scales[arch.operator.name][: y.shape[-1]] * y
+        return scaled
+
+    def _fed_forward(self, x: Tensor, arch: BlockArch) -> Tensor:
         if self.ffn is not None and self.ffn_norm is not None and self.ffn_scale is not None and arch.ffn.kind != NONE:
             x = x + self.ffn_scale[: x.shape[-1]] * self.ffn(self.ffn_norm(x), arch.ffn)
         return x
-
-    def _mix(self, x: Tensor, arch: BlockArch, context: Context) -> Tensor:
-        name = arch.operator.name
-        mixer = cast(Operator[Any], self.mixers[name])
-        projections = cast(Projections, self.projections[_group(name, self.share)])
-        y = mixer(cast(ElasticNorm, self.norm)(x), projections, operators.parse(arch.operator), context)
-        if arch.gate != NONE:
-            y = cast(Gate, self.gates[arch.gate])(y, context)
-        scaled: Tensor = self.scales[name][: x.shape[-1]] * y
-        return scaled
 
 
 def block_cost(arch: BlockArch, site: Site) -> Cost:

@@ -1,14 +1,14 @@
 """The supernet: every arch of a space on shared weights, the active one an argument of `forward`."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from nas.arch import Arch
+from nas.arch import Arch, BlockArch
 from nas.errors import ArchError
 from nas.operators.contract import Context
 from nas.shapes import ImageShape, TaskShape
@@ -18,6 +18,7 @@ from nas.supernet.block import Block, Share
 from nas.supernet.stem import Head, PatchStem, TokenStem, Transition
 
 M = TypeVar("M", bound=nn.Module)
+Visit = Callable[[Block, Tensor, BlockArch, Context], Tensor]
 
 
 class Supernet(nn.Module):
@@ -54,15 +55,19 @@ class Supernet(nn.Module):
     def run(self, x: Tensor, arch: Arch) -> tuple[Tensor, Tensor]:
         """Logits, and the sum of the operators' own training losses (0 if none has one)."""
         penalties: list[Tensor] = []
-        x = self.stem(x, arch.stages[0].embed_dim)
+        x = self.through(self.stem(x, arch.stages[0].embed_dim), arch, _whole, penalties)
+        return self.head(x), torch.stack(penalties).sum() if penalties else x.new_zeros(())
+
+    def through(self, x: Tensor, arch: Arch, visit: Visit, penalties: list[Tensor]) -> Tensor:
+        """The stem's tokens to those in front of the head, through each block of the arch as `visit` runs it."""
         for i, (blocks, stage, site) in enumerate(zip(self.stages, arch.stages, self._sites, strict=True)):
             if i:
                 x = self.transitions[i - 1](x, stage.embed_dim)
             published: dict[str, Tensor] = {}
             for j, (block, block_arch) in enumerate(zip(cast(nn.ModuleList, blocks), stage.blocks, strict=False)):
                 here = layout.block_site(site, stage.embed_dim, j)
-                x = block(x, block_arch, Context(here, published, penalties))
-        return self.head(x), torch.stack(penalties).sum() if penalties else x.new_zeros(())
+                x = visit(cast(Block, block), x, block_arch, Context(here, published, penalties))
+        return x
 
     def narrowed(self, arch: Arch) -> Self:
         """A network of the arch alone, with fresh weights."""
@@ -106,6 +111,11 @@ def evaluating(net: nn.Module) -> Iterator[None]:
         yield
     finally:
         net.train(before)
+
+
+def _whole(block: Block, x: Tensor, arch: BlockArch, context: Context) -> Tensor:
+    y: Tensor = block(x, arch, context)
+    return y
 
 
 def _stem(space: SearchSpace, shape: TaskShape, embed_dim: int, tokens: int) -> PatchStem | TokenStem:

@@ -43,8 +43,32 @@ class TokenStem(nn.Module):
 
     def forward(self, x: Tensor, embed_dim: int) -> Tensor:
         """Embedded tokens, shorter sequences than the built one included."""
-        tokens = F.embedding(x, self.embed[:, :embed_dim]) + self.position[: x.shape[1], :embed_dim]
+        tokens = self._embedded(x, embed_dim)
         return tokens if self.conv is None else tokens + self._mix(tokens, self.conv[:, :embed_dim])
+
+    def step(self, x: Tensor, embed_dim: int, position: int, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The token `[B, 1]` at the position as `[B, 1, C]`, and the state behind it; causal stems only.
+
+        The state is the last conv - 1 tokens before their convolution `[B, <= conv - 1, C]`, None at the start or where
+        there is no convolution.
+        """
+        token = self._embedded(x, embed_dim, position)
+        if self.conv is None:
+            return token, None
+        seen = token if state is None else torch.cat((state, token), dim=1)
+        taps = self.conv[-seen.shape[1] :, :embed_dim]
+        return token + (seen * taps).sum(1, keepdim=True), seen[:, max(0, seen.shape[1] - self.conv.shape[0] + 1) :]
+
+    def prefill(self, x: Tensor, embed_dim: int) -> Tensor | None:
+        """The state that steps over the tokens `[B, T]` would leave."""
+        if self.conv is None:
+            return None
+        first = max(0, x.shape[1] - self.conv.shape[0] + 1)
+        return self._embedded(x[:, first:], embed_dim, first)
+
+    def _embedded(self, x: Tensor, embed_dim: int, first: int = 0) -> Tensor:
+        positions = self.position[first : first + x.shape[1], :embed_dim]
+        return F.embedding(x, self.embed[:, :embed_dim]) + positions
 
     def _mix(self, x: Tensor, taps: Tensor) -> Tensor:
         length = taps.shape[0]

@@ -59,6 +59,13 @@ def test_cost_is_what_is_allocated_and_counted(name, domain, embed_dim):
     assert cost.flops == counter.get_total_flops()
 
 
+def test_gates_of_causal_sites_treat_each_token_by_itself():
+    for name in (name for name, domain in CASES if domain == "causal"):
+        gate, y = wide_gate(name, SITES["causal"]), torch.randn(2, 30, 24)
+        alone = torch.cat([gate(token, Context(SITES["causal"])) for token in y.split(1, dim=1)], dim=1)
+        torch.testing.assert_close(gate(y, Context(SITES["causal"])), alone)
+
+
 @every_gate
 def test_gradients_are_right_and_samples_apart(name, domain):
     site = SITES[domain]
