@@ -2,12 +2,13 @@
 
 run.json        what was asked for and where: overrides, config, versions, machine; one entry per stage
 supernet/       weights, optimiser state and training log
-profile/        one table of measurements per device
+profile/        the device and the predictor's error card; the tables themselves are shared, in `devices` beside the run
 search/<name>/  archive.jsonl (every evaluation), front.json
 retrain/<arch>/ standalone networks;  export/<arch>/ exported ones
 summary.json    every figure under a dotted name;  report.html
 """
 
+import fcntl
 import hashlib
 import json
 import math
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nas.errors import CheckpointError
 
@@ -83,9 +84,10 @@ class Log:
     path: Path
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Adds a row and forces it to disk: once this returns, the row survives a kill."""
-        self._repair()
-        with self.path.open("ab") as stream:
+        """Adds a row and forces it to disk: once this returns, the row survives a kill. Processes may share a log."""
+        with self.path.open("ab+") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            _repair(stream)
             stream.write(_line(row))
             stream.flush()
             os.fsync(stream.fileno())
@@ -101,17 +103,16 @@ class Log:
             raise CheckpointError(f"{self.path} line {number} is damaged: remove that line to go on without it")
         return [row for row in rows if row is not None]
 
-    def _repair(self) -> None:
-        if not self.path.exists():
-            return
-        with self.path.open("rb+") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            if size == 0:
-                return
-            stream.seek(size - 1)
-            if stream.read(1) != b"\n":
-                stream.seek(0)
-                stream.truncate(stream.read().rfind(b"\n") + 1)
+
+def _repair(stream: IO[bytes]) -> None:
+    """Cuts a last line off that a killed writer left unfinished."""
+    size = stream.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    stream.seek(size - 1)
+    if stream.read(1) != b"\n":
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
 def write_atomic(path: Path, content: bytes) -> Path:

@@ -22,12 +22,11 @@ from nas.job import Job
 from nas.predict import ErrorCard
 from nas.progress import say
 from nas.run import Run
-from nas.search import finish_front, run_search, summary, supernet_problem
+from nas.search import finish_front, run_search, summary, supernet_problem, violations
 from nas.settings import Settings
-from nas.supernet import extract
 from nas.train import evaluate, load_retrained, retrain, train_supernet, weights_digest
 
-CARD = "profile/card.json"
+CARD, DEVICE = "profile/card.json", "profile/device.json"
 CHAIN = ("train", "profile", "fit", "search", "retrain", "export", "report")
 
 
@@ -66,13 +65,17 @@ def train(job: Job) -> None:
 
 def profile(job: Job) -> None:
     """The device's table."""
-    rows = profiling.profile(job.net, job.settings.profile, job.run, job.settings.run.seed)
-    say(f"profile   {len(rows)} measurements on this device")
+    cfg = job.settings.profile
+    rows = profiling.profile(job.net, cfg, job.run, job.settings.run.seed, choose=job.choose)
+    device = cfg.fingerprint()
+    job.run.write_json(DEVICE, {**device.to_dict(), "workload": job.load.to_dict(), "rows": len(rows)})
+    say(f"profile   {len(rows)} measurements of {device.runtime} on this device, in {cfg.tables(job.run).path}")
 
 
 def fit(job: Job) -> None:
-    """The predictor and its error card."""
-    card = ErrorCard.of(job.predictor, job.measured, job.net.space, job.net.shape)
+    """The predictor and its error card; from here on the run keeps the rows, whatever others add to the table."""
+    job.keep_table()
+    card = ErrorCard.of(job.predictor, job.measured, job.net.space, job.load.shape)
     job.run.write_json(CARD, card.to_dict())
     job.run.record(card.figures())
     say(card.text())
@@ -83,8 +86,14 @@ def search(job: Job) -> None:
     cfg, task, net = job.settings.search, job.task, job.net
     _same_search(job)
     archive, front = (job.run.path / f"search/{cfg.name}" / name for name in ("archive.jsonl", "front.json"))
+    limits = job.settings.constraints
     problem = supernet_problem(
-        net, task, lambda archs: job.predictor.predict(archs).tolist(), cfg, job.settings.constraints
+        net,
+        task,
+        lambda archs: job.predictor.predict(archs).tolist(),
+        cfg,
+        limits,
+        upper=lambda archs: job.predictor.upper(archs, limits.confidence).tolist(),
     )
     outcome = run_search(job.run, problem, net, task, job.dataset.searchable(), cfg)
     if front.exists() and front.stat().st_mtime >= archive.stat().st_mtime:
@@ -99,8 +108,14 @@ def search(job: Job) -> None:
         cap=cfg.front_size,
     )
     job.run.write_json(f"search/{cfg.name}/front.json", rows)
-    job.run.record(summary(outcome, rows, task.metric.name))
+    job.run.record(summary(outcome, rows, task.metric.name, limits.latency_ms))
     say(report.front_table(job.run))
+    if limits.latency_ms is not None:
+        beyond = violations(rows, limits.latency_ms)
+        say(
+            f"search    {beyond} of {len(rows)} measured networks exceed latency_ms {limits.latency_ms:g}; stated: at "
+            f"most {1 - limits.confidence:.0%}"
+        )
 
 
 def retrain_winners(job: Job) -> None:
@@ -146,7 +161,7 @@ STAGES: dict[str, Callable[[Job], None]] = {
 
 def _is_settled(job: Job, stage: str) -> bool:
     """Whether a chain must leave a stage alone: new measurements would move the predictions under a search."""
-    return stage == "profile" and (job.run.path / CARD).exists()
+    return stage in ("profile", "fit") and (job.run.path / CARD).exists()
 
 
 def _same_search(job: Job) -> None:
@@ -177,9 +192,7 @@ def _digest(value: Any) -> str:
 def _measured(job: Job, archs: Sequence[Arch]) -> list[tuple[float, float]]:
     """Medians and quartile distances, at the pace of the device's table: with its reference net beside them, so that
     measured and predicted milliseconds compare although the machine's speed has moved since."""
-    reference = profiling.middling(job.net.space, job.net.shape)
-    nets = [extract(job.net, arch) for arch in (*archs, reference)]
-    *timings, seen = profiling.measure(nets, job.settings.profile)
+    timings, seen = profiling.measure(job.net, archs, job.settings.profile)
     pace = statistics.median(row.reference_ms for row in job.measured) / seen.median_ms
     return [(timing.median_ms * pace, (timing.high_ms - timing.low_ms) * pace) for timing in timings]
 

@@ -13,7 +13,7 @@ from nas import data, profiling, tasks
 from nas.arch import NONE, Arch
 from nas.run import Run
 from nas.settings import read_settings
-from nas.supernet import Supernet, extract, network_cost, network_profile
+from nas.supernet import Supernet, network_cost, network_profile
 from nas.train import evaluate, load_supernet
 from nas.train.loop import Trainer
 from nas.train.plan import Alone
@@ -25,7 +25,7 @@ def main(path: str, steps: int = 0) -> None:
     dataset = data.load(asked.data).searchable()
     task, net = tasks.of(dataset), load_supernet(run)
     archs = {name: net.space.largest(name) for name in net.space.operator_names() if name != NONE}
-    times = profiling.measure([extract(net, arch) for arch in archs.values()], asked.profile)
+    times, _ = profiling.measure(net, list(archs.values()), asked.profile)
     print(
         f"{'operator':<18}{task.metric.name:>14}{'alone':>10}{'ms':>8}{'+-':>7}{'rank':>6}{'sparsity':>10}{'params':>9}"
     )

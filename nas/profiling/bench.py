@@ -2,23 +2,29 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from nas.arch import Arch
-from nas.profiling import plan
+from nas.errors import MeasurementError
 from nas.profiling.device import Device, foreign_load, moment
+from nas.profiling.energy import energy_mj
+from nas.profiling.memory import peak_memory_bytes
 from nas.profiling.parts import Part
 from nas.profiling.pieces import Cut, cut_net, cut_part
+from nas.profiling.program import Program
+from nas.profiling.runtimes import Runtime
 from nas.profiling.settings import ProfileConfig
 from nas.profiling.table import Kind, Row, Split, log_name, read_rows, row_data
-from nas.profiling.timer import Subject, Timer, Timing, noise_floor
-from nas.progress import Tracker
-from nas.run import Run
+from nas.profiling.timer import Timing, noise_floor, time_interleaved
+from nas.profiling.workload import Workload
+from nas.progress import Tracker, say
+from nas.run import Log, Run
 from nas.supernet import Supernet
-from nas.supernet.layout import sites
+from nas.supernet.reshape import reshaped
 
 PARTS_AT_ONCE, NETS_AT_ONCE = 8, 4
+PART_HASTE = 3  # a part's time is only a first guess, which nets correct
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +38,36 @@ class _Item:
 
 @dataclass
 class Bench:
-    """One sitting: the rows so far, and the time that they and this sitting took."""
+    """One sitting: the rows so far, and the time that this sitting has taken."""
 
     net: Supernet
     config: ProfileConfig
-    run: Run
+    runtime: Runtime
     device: Device
-    workload: str
-    timer: Timer
+    load: Workload
+    log: Log
     tracker: Tracker
-    reference: Subject
+    reference: Program
     rows: list[Row]
     spent: float
     started: float = field(default_factory=time.monotonic)
+    refused: set[str] = field(default_factory=set)
 
     @classmethod
-    def set_up(cls, net: Supernet, config: ProfileConfig, run: Run, timer: Timer, tracker: Tracker) -> "Bench":
+    def set_up(cls, net: Supernet, config: ProfileConfig, runtime: Runtime, tables: Run, tracker: Tracker) -> "Bench":
         """Reads the rows of earlier sittings and, unless nothing is left to do, checks that the machine is calm."""
-        device = config.fingerprint()
-        load = plan.workload(net.space, net.shape, config.batch)
-        rows = read_rows(run, device, load)
-        run.write_json(f"profile/{device.digest}.json", device.to_dict())
-        middle = cut_net(net, plan.middling(net.space, net.shape), batch=config.batch, seed=0)
-        reference = middle.subject(config.device, config.torch_dtype)
+        device, load = config.fingerprint(), config.workload(net.space, net.shape)
+        rows = read_rows(tables, device, load)
+        tables.write_json(f"{device.digest}.json", device.to_dict())
+        placed, arch = reshaped(net, load.shape), load.reference()
+        alone = Supernet(net.space.only(arch), load.shape).eval()
+        reference = cut_net(alone, arch, load, seed=0).program(runtime)
         spent = sum(row.seconds for row in rows)
-        bench = cls(net, config, run, device, load, timer, tracker, reference, rows, spent)
-        if spent < config.seconds:
-            noise_floor(reference, config.timer, limit=config.max_noise, threads=config.threads, timer=timer)
+        log = tables.log(log_name(device))
+        bench = cls(placed, config, runtime, device, load, log, tracker, reference, rows, spent)
+        if spent < 60 * config.minutes:
+            settings = runtime.timer(config.timer)
+            noise_floor(reference, settings, limit=config.max_noise, threads=config.threads)
         return bench
 
     @property
@@ -66,56 +75,74 @@ class Bench:
         """Seconds, those of earlier sittings included."""
         return self.spent + time.monotonic() - self.started
 
+    def count(self, split: Split) -> int:
+        """Nets measured so far for a purpose."""
+        return sum(row.split == split for row in self.rows)
+
     def measure_parts(self, parts: Sequence[Part], *, until: float) -> None:
         """Parts in this order until the time is up."""
-        batch = self.config.batch
-        items = [_Item("part", p.key, partial(cut_part, self.net, p, batch=batch, seed=1)) for p in parts]
-        for group in _groups(self._missing(items), PARTS_AT_ONCE):
+        items = [_Item("part", p.key, partial(cut_part, self.net, p, self.load, seed=1)) for p in parts]
+        self._measure_all(items, PARTS_AT_ONCE, until)
+
+    def measure_nets(self, nets: Sequence[tuple[Arch, Split]], *, until: float) -> None:
+        """Nets in this order until the time is up."""
+        items = [
+            _Item("net", arch.digest, partial(cut_net, self.net, arch, self.load, seed=1), split, arch)
+            for arch, split in nets
+        ]
+        self._measure_all(items, NETS_AT_ONCE, until)
+
+    def _measure_all(self, items: Sequence[_Item], at_once: int, until: float) -> None:
+        known = {row.key for row in self.rows}
+        missing = [item for item in items if (item.kind, item.name, item.split == "repeat") not in known]
+        for i in range(0, len(missing), at_once):
             if self.elapsed > until:
                 return
-            self._measure(group)
-
-    def measure_nets(self, nets: Sequence[plan.PlannedNet], *, until: float) -> None:
-        """Nets in this order until the time is up and enough held-out ones are there."""
-        items = [self._net(planned.arch, planned.split) for planned in nets]
-        for group in _groups(self._missing(items), NETS_AT_ONCE):
-            if self.elapsed > until and len(self._held_out()) >= self.config.min_held_out:
-                return
-            self._measure(group)
-
-    def measure_repeats(self, *, until: float) -> None:
-        """Held-out nets again until the time is up, a few in any case."""
-        items = [self._net(row.network(), "repeat") for row in self._held_out()[: self.config.repeat_nets]]
-        for group in _groups(self._missing(items), NETS_AT_ONCE):
-            if self.elapsed > until and any(row.split == "repeat" for row in self.rows):
-                return
-            self._measure(group)
-
-    def _held_out(self) -> list[Row]:
-        return [row for row in self.rows if row.split == "held_out"]
-
-    def _net(self, arch: Arch, split: Split) -> _Item:
-        cut = partial(cut_net, self.net, arch, batch=self.config.batch, seed=1)
-        return _Item("net", arch.digest, cut, split, arch)
-
-    def _missing(self, items: list[_Item]) -> list[_Item]:
-        known = {row.key for row in self.rows}
-        return [item for item in items if (item.kind, item.name, item.split == "repeat") not in known]
+            self._measure(missing[i : i + at_once])
 
     def _measure(self, items: Sequence[_Item]) -> None:
         start, before, config = time.monotonic(), moment(), self.config
-        subjects = [item.cut().subject(config.device, config.torch_dtype) for item in items]
-        timings, reference = self.timer(subjects, self.reference, config.timer, threads=config.threads)
-        load, seconds = foreign_load(before), (time.monotonic() - start) / len(items)
-        log = self.run.log(log_name(self.device))
-        for item, timing in zip(items, timings, strict=True):
-            row = self._row(item, timing, reference, load, seconds)
-            log.append(row_data(row))
+        ready = [(item, found) for item in items if (found := self._ready(item)) is not None]
+        if not ready:
+            return
+        settings = self.runtime.timer(config.timer)
+        if items[0].kind == "part":
+            settings = replace(settings, precision=PART_HASTE * settings.precision, max_ms=settings.max_ms / PART_HASTE)
+        programs = [program for _, (_, program) in ready]
+        timings, reference = time_interleaved(programs, self.reference, settings, threads=config.threads)
+        load, shared = foreign_load(before), (time.monotonic() - start) / len(ready)
+        for (item, (cut, program)), timing in zip(ready, timings, strict=True):
+            row = self._row(item, cut, program, timing, reference, load, shared)
+            self.log.append(row_data(row))
             self.rows.append(row)
         self.tracker.set(self.elapsed, f"{len(self.rows)} measured")
 
-    def _row(self, item: _Item, timing: Timing, reference: Timing, load: float | None, seconds: float) -> Row:
-        net, config = self.net, self.config
+    def _ready(self, item: _Item) -> tuple[Cut, Program] | None:
+        """Cut and program; None, said once, where the runtime cannot run it."""
+        cut = item.cut()
+        try:
+            return cut, cut.program(self.runtime)
+        except MeasurementError as error:
+            if self.runtime.name == "eager":
+                raise
+            if item.name not in self.refused:
+                say(f"profile: left out {item.name}: {error}")
+            self.refused.add(item.name)
+            return None
+
+    def _row(
+        self,
+        item: _Item,
+        cut: Cut,
+        program: Program,
+        timing: Timing,
+        reference: Timing,
+        foreign: float | None,
+        seconds: float,
+    ) -> Row:
+        config, load, device = self.config, self.load, self.device
+        whole = item.kind == "net"
+        seen = whole and self.runtime.name == "eager"
         return Row(
             kind=item.kind,
             name=item.name,
@@ -128,16 +155,20 @@ class Bench:
             reference_ms=reference.median_ms,
             noise=timing.noise,
             clock=timing.clock,
-            foreign_load=load,
-            device=self.device.digest,
-            workload=self.workload,
-            batch=config.batch,
+            foreign_load=foreign,
+            device=device.digest,
+            runtime=device.runtime,
+            version=device.version,
             threads=config.threads,
             dtype=config.dtype,
-            tokens=sites(net.space.frame, net.shape)[0].tokens,
+            space=self.net.space.frame.name,
+            workload=load.digest,
+            batch=load.batch,
+            tokens=load.tokens,
+            image_size=load.image_size,
+            phase=load.phase,
+            cache=load.cache,
+            peak_memory_bytes=peak_memory_bytes(cut.module, cut.inputs) if seen else None,
+            energy_mj=energy_mj(program) if whole else None,
             seconds=seconds,
         )
-
-
-def _groups(items: list[_Item], size: int) -> list[list[_Item]]:
-    return [items[i : i + size] for i in range(0, len(items), size)]

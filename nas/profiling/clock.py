@@ -1,4 +1,4 @@
-"""Clocks for timing a module, and the settings that hold while one runs."""
+"""Clocks for timing a call, and the settings that hold while one runs."""
 
 import gc
 import time

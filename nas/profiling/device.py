@@ -30,6 +30,8 @@ class Device:
     threads: int
     dtype: str
     runtime: str = "eager"
+    version: str = ""
+    """Of the runtime's software; for a user's command, the name given to the device behind it."""
     gpu: str = ""
 
     @property
@@ -42,8 +44,10 @@ class Device:
         return {**asdict(self), "digest": self.digest}
 
 
-def fingerprint(threads: int, torch_device: str = "cpu", *, dtype: str = "float32") -> Device:
-    """This machine running PyTorch eagerly with these settings."""
+def fingerprint(
+    threads: int, torch_device: str = "cpu", *, dtype: str = "float32", runtime: str = "eager", version: str = ""
+) -> Device:
+    """This machine with a runtime and its settings."""
     info = _cpuinfo()
     flags = (info.get("flags") or info.get("Features") or "").split()
     return Device(
@@ -55,6 +59,8 @@ def fingerprint(threads: int, torch_device: str = "cpu", *, dtype: str = "float3
         torch=torch.__version__,
         threads=threads,
         dtype=dtype,
+        runtime=runtime,
+        version=version or torch.__version__,
         gpu=torch.cuda.get_device_name(torch_device) if torch_device.startswith("cuda") else "",
     )
 

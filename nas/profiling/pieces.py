@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,92 +11,86 @@ from nas import operators
 from nas.arch import NONE, Arch, BlockArch
 from nas.errors import MeasurementError
 from nas.operators.contract import Context, Site
+from nas.profiling.modules import BlockPass, BlockStep, NetStep, Packing, Piece, StemStep, tensors_of
 from nas.profiling.parts import NO_MIXER, Part
-from nas.profiling.timer import Subject
+from nas.profiling.program import Program, Tensors
+from nas.profiling.runtimes import Runtime
+from nas.profiling.workload import Workload
 from nas.space.space import BlockSpace
-from nas.supernet import Supernet, example_inputs, extract
+from nas.supernet import Supernet, decode, example_inputs, extract
 from nas.supernet.block import Block
 from nas.supernet.layout import block_site, sites
 from nas.supernet.model import fill
+from nas.supernet.stem import TokenStem
 
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float64: 1e-10}
-Call = Callable[[nn.Module, Tensor], Tensor]
-
-
-class Piece(nn.Module):
-    """A part of a network as one plain module `f(x)`."""
-
-    def __init__(self, module: nn.Module, call: Call) -> None:
-        super().__init__()
-        self.module, self._call = module, call
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The part's output."""
-        return self._call(self.module, x)
-
-
-class _Placed(nn.Module):
-    """A block behind others: what they published for it is given, so that the block alone is timed."""
-
-    def __init__(self, block: Block, arch: BlockArch, site: Site, published: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.block, self._arch, self._site, self._names = block, arch, site, tuple(published)
-        for name, tensor in published.items():
-            self.register_buffer(f"published_{name}", tensor)
-
-    def forward(self, x: Tensor) -> Tensor:
-        published = {name: self.get_buffer(f"published_{name}") for name in self._names}
-        y: Tensor = self.block(x, self._arch, Context(self._site, published))
-        return y
+EXACT = 1e-5
+NARROW = 3e-2  # bfloat16 keeps 8 bits
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """An extracted module, the supernet's slice that it must equal, and an input for both."""
+    """An extracted module, the supernet's slice that it must equal, and inputs for both."""
 
     name: str
     module: nn.Module
-    slice: Callable[[Tensor], Tensor]
-    inputs: Tensor
+    slice: Callable[..., Any]
+    inputs: Tensors
 
-    def subject(self, torch_device: str, dtype: torch.dtype) -> Subject:
-        """The module ready to be timed; `MeasurementError` unless its output equals the slice's."""
+    def program(self, runtime: Runtime) -> Program:
+        """The module on a runtime; `MeasurementError` unless it gives there what the slice gives."""
         with torch.inference_mode():
-            wanted, got = self.slice(self.inputs), self.module(self.inputs)
-        difference, size = float((wanted - got).abs().max()), float(wanted.abs().max())
-        if not difference <= TOLERANCE[wanted.dtype] * max(1.0, size):
-            raise MeasurementError(
-                f"a module is timed only if it equals its supernet slice; {self.name} differs by {difference:.2g}: "
-                "its operator's parameters are not leading corners, run tests/operators"
-            )
-        inputs = self.inputs.to(torch_device, dtype if self.inputs.is_floating_point() else None)
-        return Subject(self.module.to(torch_device, dtype), inputs)
+            wanted, got = (tensors_of(f(*self.inputs)) for f in (self.slice, self.module))
+        self._compare(wanted, got, EXACT, "its operator's parameters are not leading corners, run tests/operators")
+        program = runtime.prepare(self.module, self.inputs)
+        narrow = runtime.setup.dtype != torch.float32
+        remedy = f"runtime {runtime.name!r} computes something else, use another profile.runtime"
+        self._compare(wanted, program.outputs(), NARROW if narrow else runtime.tolerance, remedy)
+        return program
+
+    def _compare(self, wanted: Tensors, got: Tensors, tolerance: float, remedy: str) -> None:
+        for one, other in zip(wanted, got, strict=False):
+            difference, size = float((one - other.to(one.dtype)).abs().max()), float(one.abs().max())
+            if not difference <= tolerance * max(1.0, size):
+                raise MeasurementError(
+                    f"a module is timed only if it equals its supernet slice; {self.name} differs by {difference:.2g}: "
+                    f"{remedy}"
+                )
 
 
-def cut_net(net: Supernet, arch: Arch, *, batch: int, seed: int) -> Cut:
-    """A whole subnet."""
-    module = extract(net, arch).eval()
-    return Cut(
-        f"arch {arch.digest}", module, lambda x: cast(Tensor, net(x, arch)), example_inputs(net.shape, batch, seed)
-    )
+def cut_net(net: Supernet, arch: Arch, load: Workload, *, seed: int) -> Cut:
+    """A whole subnet: a forward pass over all tokens, or one token behind a cache."""
+    module, name = extract(net, arch).eval(), f"arch {arch.digest}"
+    x = example_inputs(load.shape, load.batch, seed)
+    if load.phase == "prefill":
+        return Cut(name, module, lambda x: net(x, arch), (x,))
+    with torch.no_grad():
+        packing, tensors = Packing.of(decode.prefill(module.net, x[:, : load.cache], arch))
+    return Cut(name, NetStep(module.net, arch, packing), NetStep(net, arch, packing), (x[:, -1:], *tensors))
 
 
-def cut_part(net: Supernet, part: Part, *, batch: int, seed: int) -> Cut:
+def cut_part(net: Supernet, part: Part, load: Workload, *, seed: int) -> Cut:
     """One part of the supernet's archs."""
-    inputs = _inputs(net, part, batch, seed)
-    small, big, call = _ends(net, part) if part.kind in ("stem", "head", "transition") else _inner(net, part, inputs)
-    return Cut(part.key, Piece(small.eval(), call), lambda x: call(big, x), inputs)
+    inputs = _inputs(net, part, load, seed)
+    if part.kind in ("mixer", "ffn"):
+        return _block(net, part, inputs, load)
+    if part.kind == "gate":
+        return _gate(net, part, inputs, load)
+    if part.kind == "stem" and load.phase == "decode":
+        return _stem_step(net, part, inputs, load)
+    small, big, call = _ends(net, part)
+    x = inputs[:, -1:] if load.phase == "decode" else inputs
+    return Cut(part.key, Piece(small.eval(), call), lambda x: call(big, x), (x,))
 
 
-def _inputs(net: Supernet, part: Part, batch: int, seed: int) -> Tensor:
+def _inputs(net: Supernet, part: Part, load: Workload, seed: int) -> Tensor:
     if part.kind == "stem":
-        return example_inputs(net.shape, batch, seed)
+        return example_inputs(load.shape, load.batch, seed)
     stage = part.stage - (part.kind == "transition")
-    tokens = sites(net.space.frame, net.shape)[stage].tokens
-    return torch.randn(batch, tokens, part.embed_dim, generator=torch.Generator().manual_seed(seed))
+    tokens = sites(net.space.frame, load.shape)[stage].tokens
+    return torch.randn(load.batch, tokens, part.embed_dim, generator=torch.Generator().manual_seed(seed))
 
 
-def _ends(net: Supernet, part: Part) -> tuple[nn.Module, nn.Module, Call]:
+def _ends(net: Supernet, part: Part) -> tuple[nn.Module, nn.Module, Callable[[nn.Module, Tensor], Any]]:
     small = extract(net, _with_widths(net.space.smallest(), part)).net
     if part.kind == "stem":
         return small.stem, net.stem, lambda module, x: module(x, part.embed_dim)
@@ -106,27 +100,46 @@ def _ends(net: Supernet, part: Part) -> tuple[nn.Module, nn.Module, Call]:
     return small.transitions[index], net.transitions[index], lambda module, x: module(x, part.to_dim)
 
 
+def _stem_step(net: Supernet, part: Part, x: Tensor, load: Workload) -> Cut:
+    small = extract(net, _with_widths(net.space.smallest(), part)).net
+    one, other = cast(TokenStem, small.stem), cast(TokenStem, net.stem)
+    with torch.no_grad():
+        packing, tensors = Packing.of(one.prefill(x[:, : load.cache], part.embed_dim))
+    steps = [StemStep(stem, part.embed_dim, load.cache, packing) for stem in (one, other)]
+    return Cut(part.key, steps[0].eval(), steps[1], (x[:, -1:], *tensors))
+
+
 def _with_widths(arch: Arch, part: Part) -> Arch:
     at = part.stage - 1 if part.kind == "transition" else part.stage
     widths = {at: part.embed_dim, **({part.stage: part.to_dim} if part.kind == "transition" else {})}
     return Arch(tuple(replace(s, embed_dim=widths.get(i, s.embed_dim)) for i, s in enumerate(arch.stages)))
 
 
-def _inner(net: Supernet, part: Part, inputs: Tensor) -> tuple[nn.Module, nn.Module, Call]:
+def _gate(net: Supernet, part: Part, x: Tensor, load: Workload) -> Cut:
+    big, site = _placed(net, part, _position(net, part))
+    gate = big.gates[part.gate]
+    small = fill(type(gate)(site), gate).eval()
+    x = x[:, -1:] if load.phase == "decode" else x
+    return Cut(
+        part.key, Piece(small, lambda module, x: module(x, Context(site))), lambda x: gate(x, Context(site)), (x,)
+    )
+
+
+def _block(net: Supernet, part: Part, x: Tensor, load: Workload) -> Cut:
     index = _position(net, part)
-    big, site = _block(net, part, index)
-    if part.kind == "gate":
-        gate = big.gates[part.gate]
-        return fill(type(gate)(site), gate), gate, lambda module, x: module(x, Context(site))
+    big, site = _placed(net, part, index)
     arch = BlockArch(part.operator, part.ffn)
-    small = Block(BlockSpace((arch.operator,), (arch.ffn,), (NONE,)), site, net.share)
-    published = _published(net, part, index, inputs)
-    return _Placed(fill(small, big), arch, site, published), _Placed(big, arch, site, published), _run
-
-
-def _run(module: nn.Module, x: Tensor) -> Tensor:
-    y: Tensor = module(x)
-    return y
+    small = fill(Block(BlockSpace((arch.operator,), (arch.ffn,), (NONE,)), site, net.share), big).eval()
+    published = _published(net, part, index, x)
+    names, given = tuple(published), tuple(published.values())
+    if load.phase == "prefill":
+        one, other = (BlockPass(block, arch, site, names) for block in (small, big))
+        return Cut(part.key, one, other, (x, *given))
+    with torch.no_grad():
+        context = Context(site, {name: value[..., : load.cache, :] for name, value in published.items()})
+        packing, tensors = Packing.of(small.prefill(x[:, : load.cache], arch, context)[1])
+    before, after = (BlockStep(block, arch, site, names, packing) for block in (small, big))
+    return Cut(part.key, before, after, (x[:, -1:], *(value[..., : load.cache + 1, :] for value in given), *tensors))
 
 
 def _published(net: Supernet, part: Part, index: int, inputs: Tensor) -> dict[str, Tensor]:
@@ -135,14 +148,14 @@ def _published(net: Supernet, part: Part, index: int, inputs: Tensor) -> dict[st
     source = net.space.stages[part.stage].source(index, part.operator)
     if not names or source is None:
         return {}
-    block, site = _block(net, part, source[0])
+    block, site = _placed(net, part, source[0])
     context = Context(site)
     with torch.no_grad():
         block(inputs, BlockArch(source[1]), context)
-    return {name: context.published[name] for name in names}
+    return {name: context.published[name] for name in sorted(names)}
 
 
-def _block(net: Supernet, part: Part, index: int) -> tuple[Block, Site]:
+def _placed(net: Supernet, part: Part, index: int) -> tuple[Block, Site]:
     site = block_site(sites(net.space.frame, net.shape)[part.stage], part.embed_dim, index)
     return cast(Block, cast(nn.ModuleList, net.stages[part.stage])[index]), site
 

@@ -1,14 +1,12 @@
 """What to measure, in an order whose every beginning is a fair choice, so that any budget may end it."""
 
-import hashlib
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nas.arch import NONE, Arch, BlockArch, StageArch
 from nas.profiling.parts import Part, space_parts
-from nas.profiling.table import Split
 from nas.shapes import TaskShape
 from nas.space import SearchSpace, sample, stratified
 from nas.space.sample import sample_block
@@ -19,11 +17,16 @@ FIRST = ("stem", "head", "transition")
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedNet:
-    """A whole net to measure, and what for."""
+class Plan:
+    """Whole nets to measure; no arch is in two of them."""
 
-    arch: Arch
-    split: Split
+    corners: list[Arch]
+    """Smallest, largest and one anchor per family."""
+    calibrate: list[Arch]
+    held_out: list[Arch]
+    """Drawn like those to calibrate: spread over flops."""
+    pool: list[Arch]
+    """Candidates for the choice of what else to measure, half of them dominated by each operator in turn."""
 
 
 def plan_parts(space: SearchSpace, rng: random.Random) -> list[Part]:
@@ -40,41 +43,26 @@ def plan_parts(space: SearchSpace, rng: random.Random) -> list[Part]:
     return [*(part for part in parts if part.kind in FIRST), *inner]
 
 
-def plan_nets(space: SearchSpace, shape: TaskShape, *, fit: int, held_out: int, rng: random.Random) -> list[PlannedNet]:
-    """Held-out nets, spread over flops, and nets to fit, in turn; no arch is in both.
-
-    Those to fit are the corners and anchors, then nets spread over flops and nets dominated by each operator in turn.
-    """
+def plan_nets(space: SearchSpace, shape: TaskShape, *, calibrate: int, held_out: int, pool: int, seed: int) -> Plan:
+    """The nets of a seed, the same whenever it is asked."""
 
     def flops(arch: Arch) -> float:
         return network_cost(space.frame, shape, arch).flops
 
-    corners = [space.smallest(), space.largest(), *space.anchors().values()]
-    spread = _shuffled(stratified(space, fit + held_out, flops, rng), rng)
-    chosen = {arch.digest: arch for arch in corners[:fit]}
-    apart = [arch for arch in spread if arch.digest not in chosen][:held_out]
-    taken = {arch.digest for arch in apart}
-    rest = (arch for arch in spread if arch.digest not in taken)
-    for arch in _alternate(rest, _dominated(space, rng, count=2 * fit)):
-        if len(chosen) < fit and arch.digest not in taken:
-            chosen.setdefault(arch.digest, arch)
-    fitted = [PlannedNet(arch, "fit") for arch in chosen.values()]
-    judged = [PlannedNet(arch, "held_out") for arch in apart]
-    return [net for pair in itertools.zip_longest(fitted, judged) for net in pair if net is not None]
-
-
-def middling(space: SearchSpace, shape: TaskShape) -> Arch:
-    """The net of median flops among a few fixed ones: the reference that shows the machine's drift."""
-    rng = random.Random(0)
-    few = sorted((sample(space, rng) for _ in range(9)), key=lambda a: network_cost(space.frame, shape, a).flops)
-    return few[len(few) // 2]
-
-
-def workload(space: SearchSpace, shape: TaskShape, batch: int) -> str:
-    """Twelve hex digits of what rows must share to compare: frame, task shape, batch and reference net."""
-    frame = space.frame
-    content = repr((frame.domain, frame.stem, frame.reductions, shape, batch, middling(space, shape).digest))
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+    rng = random.Random(f"{seed}/profile")
+    corners = dict.fromkeys([space.smallest(), space.largest(), *space.anchors().values()])
+    spread = stratified(space, calibrate + held_out + len(corners), flops, rng)
+    spread = [arch for arch in rng.sample(spread, len(spread)) if arch not in corners]
+    rng = random.Random(f"{seed}/pool")
+    drawn = (sample(space, rng) for _ in range(pool))
+    taken = set(corners).union(spread)
+    others = dict.fromkeys(_alternate(drawn, _dominated(space, rng, count=pool)))
+    return Plan(
+        corners=list(corners),
+        calibrate=spread[held_out : held_out + calibrate],
+        held_out=spread[:held_out],
+        pool=[arch for arch in others if arch not in taken][:pool],
+    )
 
 
 def _dominated(space: SearchSpace, rng: random.Random, *, count: int) -> Iterator[Arch]:
@@ -93,7 +81,3 @@ def _refilled(
 
 def _alternate(one: Iterator[Arch], other: Iterator[Arch]) -> Iterator[Arch]:
     return (arch for pair in itertools.zip_longest(one, other) for arch in pair if arch is not None)
-
-
-def _shuffled(archs: Sequence[Arch], rng: random.Random) -> list[Arch]:
-    return rng.sample(archs, len(archs))

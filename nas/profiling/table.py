@@ -9,11 +9,11 @@ import numpy as np
 from nas.arch import Arch
 from nas.errors import CheckpointError, MeasurementError
 from nas.profiling.device import Device
+from nas.profiling.workload import Workload
 from nas.run import Run
 
 Kind = Literal["part", "net"]
-Split = Literal["", "fit", "held_out", "repeat"]
-FOLDER = "profile"
+Split = Literal["", "fit", "calibrate", "held_out", "repeat"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,8 @@ class Row:
     name: str
     """Key of the part, or digest of the arch."""
     split: Split = ""
-    """Nets only; `repeat` is a held-out net measured again later."""
+    """Nets only: `fit` were chosen where the predictor was least sure, `calibrate` drawn like those `held_out`, and
+    `repeat` is a held-out net measured again later."""
     arch: dict[str, Any] | None = None
     median_ms: float
     low_ms: float
@@ -37,11 +38,20 @@ class Row:
     foreign_load: float | None
     """Cores that others kept busy meanwhile."""
     device: str
-    workload: str
-    batch: int
+    runtime: str
+    version: str
     threads: int
     dtype: str
+    space: str
+    """Name of the space whose profile measured the row; rows of every space with the workload are used."""
+    workload: str
+    batch: int
     tokens: int
+    image_size: int
+    phase: str
+    cache: int
+    peak_memory_bytes: int | None = None
+    energy_mj: float | None = None
     seconds: float
     """What the row cost, extraction and reference included."""
 
@@ -65,28 +75,35 @@ class Row:
         return Arch.from_dict(self.arch)
 
 
-def load_rows(run: Run, device: Device, load: str) -> list[Row]:
-    """The rows of this device and workload; `MeasurementError` if there are none or only those of other devices."""
-    rows = read_rows(run, device, load)
+def load_rows(tables: Run, device: Device, load: Workload) -> list[Row]:
+    """The rows of this device and workload; `MeasurementError` if there are none, with those that there are."""
+    rows = read_rows(tables, device, load)
     if rows:
         return rows
-    others = sorted(path.stem for path in (run.path / FOLDER).glob("*.jsonl"))
-    seen = f"the run has tables of {', '.join(others)} or of another task shape" if others else "the run has no table"
+    others = sorted(path.stem for path in tables.path.glob("*.jsonl") if path.stem != device.digest)
+    same = {Row.of(data).workload for data in tables.log(log_name(device)).rows()}
+    seen = f"tables of other devices or settings: {', '.join(others)}" if others else "no other table"
+    seen = f"rows of this device for {len(same)} other workloads (shape, batch, phase)" if same else seen
     raise MeasurementError(
-        f"a latency predictor needs measurements of this device ({device.digest}), threads and batch included; "
+        f"a latency predictor needs measurements of this device ({device.digest}: {device.runtime}, {device.threads} "
+        f"threads, {device.dtype}) and workload ({load.digest}: batch {load.batch}, {load.phase}); {tables.path} has "
         f"{seen}: run `nas profile` with these settings"
     )
 
 
-def read_rows(run: Run, device: Device, load: str) -> list[Row]:
-    """The rows of this device and workload, possibly none."""
-    rows = (Row.of(data) for data in run.log(log_name(device)).rows())
-    return [row for row in rows if row.workload == load]
+def read_rows(tables: Run, device: Device, load: Workload) -> list[Row]:
+    """The rows of this device and workload, each once, possibly none."""
+    rows = (Row.of(data) for data in tables.log(log_name(device)).rows())
+    kept: dict[tuple[str, str, bool], Row] = {}
+    for row in rows:
+        if row.workload == load.digest:
+            kept.setdefault(row.key, row)
+    return list(kept.values())
 
 
 def log_name(device: Device) -> str:
-    """Name of the device's log in a run folder."""
-    return f"{FOLDER}/{device.digest}.jsonl"
+    """Name of the device's log in the folder of tables."""
+    return f"{device.digest}.jsonl"
 
 
 def at_one_pace(rows: Sequence[Row]) -> list[Row]:

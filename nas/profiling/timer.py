@@ -1,17 +1,18 @@
-"""How long a module takes: medians over blocks of calls, alone or interleaved with a reference that shows drift."""
+"""How long a program takes: medians over blocks of calls, alone or interleaved with a reference that shows drift."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from nas.config import config
 from nas.errors import MeasurementError
-from nas.profiling.clock import Call, Clock, clock_for, quiet
+from nas.profiling.clock import Clock, clock_for, quiet
+from nas.profiling.program import HostProgram, Program, Tensors
 
 NOTCH = 1.57  # half-width of a median's 95 % interval in quartile distances, "Variations of Box Plots" (1978)
 REPEATS = 8
@@ -22,14 +23,16 @@ class TimerConfig:
     """A sample is a block of calls that takes `block_ms`; samples are taken until the median is known to `precision`
     (relative half-width of its 95 % interval), or `max_repeats` or `max_ms` are spent.
 
-    Short blocks in many rounds are best: a foreign program then disturbs a sample and its reference alike.
+    Blocks of single calls would time caches that the net before has filled: with blocks of 0.2 ms, small vision nets
+    measured beside other neighbours differed by 3.4 % on average, with blocks of 3 ms after an untimed call by 1.0 %
+    (40 nets, three orders).
     """
 
     warmup_ms: Annotated[float, Field(ge=0)] = 3.0
-    block_ms: Annotated[float, Field(gt=0)] = 0.2
-    min_repeats: Annotated[int, Field(ge=3)] = 9
-    max_repeats: Annotated[int, Field(ge=3)] = 100
-    max_ms: Annotated[float, Field(gt=0)] = 150.0
+    block_ms: Annotated[float, Field(gt=0)] = 3.0
+    min_repeats: Annotated[int, Field(ge=3)] = 7
+    max_repeats: Annotated[int, Field(ge=3)] = 40
+    max_ms: Annotated[float, Field(gt=0)] = 300.0
     precision: Annotated[float, Field(gt=0)] = 0.01
 
 
@@ -54,60 +57,34 @@ class Timing:
         return NOTCH * self.spread / math.sqrt(self.repeats)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is timed: a module and its input."""
-
-    module: nn.Module
-    inputs: Tensor
-
-    def __call__(self) -> object:
-        """One forward pass."""
-        return self.module(self.inputs)
-
-
-class Timer(Protocol):
-    """Times subjects in turn with a reference: `time_interleaved`, or a test's double."""
-
-    def __call__(
-        self, subjects: Sequence[Subject], reference: Subject, settings: TimerConfig, *, threads: int = 1
-    ) -> tuple[list[Timing], Timing]:
-        """Timings of the subjects and of the reference."""
-
-
 def time_module(
     module: nn.Module,
-    inputs: Tensor,
+    inputs: Tensors,
     settings: TimerConfig | None = None,
     *,
     threads: int = 1,
     clock: Clock | None = None,
 ) -> Timing:
     """The module's own timing, on a machine that is taken to hold still."""
-    settings, clock = settings or TimerConfig(), clock or clock_for(threads, inputs.device.type)
+    settings, clock = settings or TimerConfig(), clock or clock_for(threads, inputs[0].device.type)
+    program = HostProgram(lambda: module(*inputs), clock, tuple)
     with quiet(threads):
-        sampler = _Sampler(Subject(module, inputs), settings, clock)
+        sampler = _Sampler(program, settings)
         while not sampler.is_settled(sampler.samples):
             sampler.sample()
     return summarise(sampler.samples, clock.name)
 
 
 def time_interleaved(
-    subjects: Sequence[Subject],
-    reference: Subject,
-    settings: TimerConfig,
-    *,
-    threads: int = 1,
-    clock: Clock | None = None,
+    programs: Sequence[Program], reference: Program, settings: TimerConfig, *, threads: int = 1
 ) -> tuple[list[Timing], Timing]:
-    """Timings of the subjects and of the reference, in rounds, so that a machine that slows down slows down all.
+    """Timings of the programs and of the reference, in rounds, so that a machine that slows down slows down all.
 
     Each sample is divided by the reference's samples on either side and multiplied by the reference's median.
     """
-    clock = clock or clock_for(threads, reference.inputs.device.type)
     with quiet(threads):
-        anchor = _Sampler(reference, settings, clock)
-        samplers = [_Sampler(subject, settings, clock) for subject in subjects]
+        anchor = _Sampler(reference, settings)
+        samplers = [_Sampler(program, settings) for program in programs]
         taken: list[list[int]] = [[] for _ in samplers]
         anchor.sample()
         while waiting := [i for i, s in enumerate(samplers) if not s.is_settled(_corrected(s, taken[i], anchor))]:
@@ -116,14 +93,12 @@ def time_interleaved(
                 taken[i].append(len(anchor.samples))
             anchor.sample()
     corrected = [_corrected(s, at, anchor) for s, at in zip(samplers, taken, strict=True)]
-    return [summarise(samples, clock.name) for samples in corrected], summarise(anchor.samples, clock.name)
+    return [summarise(samples, reference.clock) for samples in corrected], summarise(anchor.samples, reference.clock)
 
 
-def noise_floor(
-    subject: Subject, settings: TimerConfig, *, limit: float, threads: int = 1, timer: Timer = time_interleaved
-) -> float:
+def noise_floor(program: Program, settings: TimerConfig, *, limit: float, threads: int = 1) -> float:
     """Mean relative deviation of repeated timings of one net from their median; `MeasurementError` above `limit`."""
-    timings, _ = timer([subject] * REPEATS, subject, settings, threads=threads)
+    timings, _ = time_interleaved([program] * REPEATS, program, settings, threads=threads)
     medians = np.asarray([timing.median_ms for timing in timings])
     middle = float(np.median(medians))
     floor = float(np.abs(medians / middle - 1).mean()) if middle else math.inf
@@ -142,22 +117,21 @@ def summarise(samples: Sequence[float], clock: str) -> Timing:
 
 
 class _Sampler:
-    """Warms up its subject, then takes samples of milliseconds per call."""
+    """Warms up its program, then takes samples of milliseconds per call."""
 
-    def __init__(self, subject: Call, settings: TimerConfig, clock: Clock) -> None:
-        self._subject, self._settings, self._clock = subject, settings, clock
+    def __init__(self, program: Program, settings: TimerConfig) -> None:
+        self._program, self._settings = program, settings
         self._count = self._warm_up()
         self.samples: list[float] = []
 
     def _warm_up(self) -> int:
-        self._clock.elapsed_ms(self._subject, 1)
-        once = max(self._clock.elapsed_ms(self._subject, 1), 1e-4)
-        count = max(1, round(self._settings.warmup_ms / once))
-        once = max(self._clock.elapsed_ms(self._subject, min(count, 1000)) / min(count, 1000), 1e-4)
+        once = max(self._program.elapsed_ms(1), 1e-4)
+        count = min(max(1, round(self._settings.warmup_ms / once)), 1000)
+        once = max(self._program.elapsed_ms(count) / count, 1e-4)
         return max(1, math.ceil(self._settings.block_ms / once))
 
     def sample(self) -> None:
-        self.samples.append(self._clock.elapsed_ms(self._subject, self._count) / self._count)
+        self.samples.append(self._program.elapsed_ms(self._count) / self._count)
 
     def is_settled(self, samples: Sequence[float]) -> bool:
         taken, settings = len(samples), self._settings

@@ -135,8 +135,7 @@ def _log(run: Run, name: str, skipped: list[str]) -> list[dict[str, Any]]:
 
 
 def _device(run: Run, skipped: list[str]) -> Row:
-    paths = sorted(path for path in run.path.glob("profile/*.json") if path.name != "card.json")
-    return mapping(_json(run, f"profile/{paths[-1].name}", skipped)) if paths else {}
+    return mapping(_json(run, "profile/device.json", skipped))
 
 
 def _points(found: Sequence[Any], name: str, skipped: list[str]) -> tuple[Point, ...]:

@@ -46,7 +46,7 @@ def headline(record: Record) -> Section:
         "space": [space.get("name"), _worded(summary.get("space.size"), "architectures")],
         "device": [_device(record)],
         "budget": [_worded(summary.get("search.evaluations"), "evaluations"), search.get("strategy")],
-        "limits": [f"{name} {shown(value)}" for name, value in limits.items() if value is not None],
+        "limits": [f"{name} {shown(value)}" for name, value in _limits(limits).items()],
         "front": [_worded(len(points) or None, "measured architectures")],
         "time": [_worded(sum(cost.seconds for cost in stage_costs(record)) or None, "s, all stages")],
         **_best(record, points),
@@ -60,6 +60,12 @@ def headline(record: Record) -> Section:
     skipped = "".join(markup.paragraph(f"Left out: {line}", "missing") for line in record.skipped)
     facts = markup.facts({name: value for name, value in joined.items() if value})
     return Section(f"<header>{markup.heading(record.name)}{said}</header>{skipped}{facts}")
+
+
+def _limits(asked: dict[str, Any]) -> dict[str, Any]:
+    """Those that are set; a confidence says nothing without a latency."""
+    unused = set() if asked.get("latency_ms") else {"confidence"}
+    return {name: value for name, value in asked.items() if value is not None and name not in unused}
 
 
 def front(record: Record) -> Section:

@@ -3,7 +3,7 @@
 from nas.search.archive import Archive, Evaluation
 from nas.search.engine import front_of, hypervolume_curve, search
 from nas.search.executor import Executor, Scored, SerialExecutor
-from nas.search.front import finish_front
+from nas.search.front import finish_front, violations
 from nas.search.job import Outcome, run_search, supernet_problem
 from nas.search.objectives import CheapObjectives, Constraint, Objective
 from nas.search.problem import Problem
@@ -30,4 +30,5 @@ __all__ = [
     "search",
     "summary",
     "supernet_problem",
+    "violations",
 ]

@@ -1,13 +1,13 @@
 """After the search: the front measured on the device and scored on all validation data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nas.arch import Arch
 from nas.pareto import knee, least, spread
 from nas.search.archive import Evaluation
 from nas.search.engine import front_of
-from nas.search.objectives import LATENCY, Values
+from nas.search.objectives import LATENCY, UPPER, Values
 from nas.search.problem import Problem
 
 Measure = Callable[[Sequence[Arch]], Sequence[tuple[float, float]]]
@@ -34,12 +34,23 @@ def finish_front(
     archs = [row.arch for row in chosen]
     times, scores = measure(archs), rescore(archs)
     rows = [_row(row, metric, time, score) for row, time, score in zip(chosen, times, scores, strict=True)]
-    values = [{**row["values"], LATENCY: row["measured"][LATENCY], metric: row["measured"][metric]} for row in rows]
+    values = [{**row["values"], **_measured(row, metric)} for row in rows]
     kept = problem.front(values)
     balanced = _knee(problem, [values[i] for i in kept])
     for i, row in enumerate(rows):
         row |= {"is_front": i in kept, "is_knee": bool(kept) and i == kept[balanced]}
     return sorted(rows, key=lambda row: float(row["measured"]["latency_ms"]))
+
+
+def violations(rows: Sequence[Mapping[str, Any]], bound: float) -> int:
+    """How many of the measured archs, all of which the search took to be within the bound, exceed it."""
+    return sum(float(row["measured"][LATENCY]) > bound for row in rows)
+
+
+def _measured(row: Mapping[str, Any], metric: str) -> dict[str, float]:
+    found: Mapping[str, float] = row["measured"]
+    # once measured, a latency is its own bound
+    return {LATENCY: found[LATENCY], UPPER: found[LATENCY], metric: found[metric]}
 
 
 def _cap(problem: Problem, rows: list[Evaluation], cap: int) -> list[Evaluation]:

@@ -43,10 +43,18 @@ class Outcome:
 
 
 def supernet_problem(
-    net: Supernet, task: Task, predict: Predict | None, settings: SearchConfig, limits: ConstraintsConfig
+    net: Supernet,
+    task: Task,
+    predict: Predict | None,
+    settings: SearchConfig,
+    limits: ConstraintsConfig,
+    upper: Predict | None = None,
 ) -> Problem:
-    """The problem that the settings pose on this supernet; raises before long work if it cannot be solved."""
-    cheap = CheapObjectives(net.space, net.shape, predict)
+    """The problem that the settings pose on this supernet; raises before long work if it cannot be solved.
+
+    A limit on latency is held by `upper`, what the latency stays below with `limits.confidence`.
+    """
+    cheap = CheapObjectives(net.space, net.shape, predict, upper if limits.latency_ms else None)
     objectives = named_objectives(settings.objectives, task.metric)
     problem = Problem(net.space, objectives, named_constraints(limits, task.metric), cheap)
     if predict is None and any(objective.name == LATENCY for objective in objectives):

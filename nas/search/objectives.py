@@ -12,6 +12,8 @@ from nas.supernet import network_cost
 from nas.tasks import Metric
 
 QUALITY, LATENCY = "quality", "latency_ms"
+UPPER = "latency_upper_ms"
+"""What a predicted latency stays below with the confidence that was asked for."""
 COUNTED = ("params", "flops", "kv_cache_bytes")
 METRICS: Mapping[str, Direction] = {"accuracy": "maximise", "bits_per_byte": "minimise"}
 
@@ -34,6 +36,8 @@ class Constraint:
     name: str
     bound: float
     direction: Direction = "minimise"
+    label: str = ""
+    """What people read instead of the name."""
 
     def violation(self, values: Values) -> float:
         """How far the value is beyond the bound as a share of it; 0 if it is within."""
@@ -41,7 +45,7 @@ class Constraint:
         return max(0.0, sign * (values[self.name] - self.bound)) / max(abs(self.bound), 1e-12)
 
     def __str__(self) -> str:
-        return f"{self.name} {'<=' if self.direction == 'minimise' else '>='} {self.bound:g}"
+        return f"{self.label or self.name} {'<=' if self.direction == 'minimise' else '>='} {self.bound:g}"
 
 
 def named_objectives(names: Sequence[str], metric: Metric) -> tuple[Objective, ...]:
@@ -56,19 +60,25 @@ def named_objectives(names: Sequence[str], metric: Metric) -> tuple[Objective, .
 
 
 class CheapObjectives:
-    """Params, flops, cache bytes and, given a predictor, latency of many archs at once; computed once per arch."""
+    """Params, flops, cache bytes and, given predictors, latency and its upper bound of many archs at once.
 
-    def __init__(self, space: SearchSpace, shape: TaskShape, predict: Predict | None = None) -> None:
-        self._space, self._shape, self._predict = space, shape, predict
+    Computed once per arch.
+    """
+
+    def __init__(
+        self, space: SearchSpace, shape: TaskShape, predict: Predict | None = None, upper: Predict | None = None
+    ) -> None:
+        self._space, self._shape = space, shape
+        self._predictors = {name: f for name, f in ((LATENCY, predict), (UPPER, upper)) if f is not None}
         self._known: dict[str, Values] = {}
 
     def __call__(self, archs: Sequence[Arch]) -> list[Values]:
         """Values by name, one mapping per arch, latency in milliseconds."""
         new = list({arch.digest: arch for arch in archs if arch.digest not in self._known}.values())
         counted = [self._count(arch) for arch in new]
-        if self._predict is not None and new:
-            times = [float(ms) for ms in self._predict(new)]
-            counted = [{**values, LATENCY: ms} for values, ms in zip(counted, times, strict=True)]
+        for name, predict in self._predictors.items() if new else ():
+            times = [float(ms) for ms in predict(new)]
+            counted = [{**values, name: ms} for values, ms in zip(counted, times, strict=True)]
         self._known.update({arch.digest: values for arch, values in zip(new, counted, strict=True)})
         return [self._known[arch.digest] for arch in archs]
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from nas.config import config
 from nas.errors import ConfigError
-from nas.search.objectives import METRICS, Constraint
+from nas.search.objectives import LATENCY, METRICS, UPPER, Constraint
 from nas.tasks import Metric
 
 Count = Annotated[int, Field(ge=1)]
@@ -53,6 +53,8 @@ class ConstraintsConfig:
     """Limits: upper bounds on costs and on bits per byte, a lower bound on accuracy."""
 
     latency_ms: Bound | None = None
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    """Probability with which a network that the search takes is within `latency_ms` once it is measured."""
     params: Bound | None = None
     flops: Bound | None = None
     kv_cache_bytes: Bound | None = None
@@ -68,8 +70,11 @@ def named_constraints(limits: ConstraintsConfig, metric: Metric) -> tuple[Constr
             f"constraints.{wrong[0]} needs a task that is judged by it, and this one is judged by {metric.name}: "
             f"set constraints.{metric.name} instead"
         )
-    return tuple(
-        Constraint(name=name, bound=bound, direction=METRICS.get(name, "minimise"))
-        for name, bound in bounds.items()
-        if bound is not None
-    )
+    return tuple(_constraint(name, bound, limits) for name, bound in bounds.items() if bound is not None)
+
+
+def _constraint(name: str, bound: float, limits: ConstraintsConfig) -> Constraint:
+    if name == LATENCY:
+        label = f"{LATENCY} at {limits.confidence:.0%} confidence"
+        return Constraint(name=UPPER, bound=bound, label=label)
+    return Constraint(name=name, bound=bound, direction=METRICS.get(name, "minimise"))

@@ -4,17 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.arch import Arch
+from nas.search.front import violations
 from nas.search.job import Outcome
 
 Figures = dict[str, float | int | None]
 
 
-def summary(outcome: Outcome, rows: Sequence[Mapping[str, Any]], metric: str) -> Figures:
+def summary(
+    outcome: Outcome, rows: Sequence[Mapping[str, Any]], metric: str, latency_bound: float | None = None
+) -> Figures:
     """Figures under dotted names; `rows` are those of `front.json`, latencies in milliseconds.
 
     search.evaluations, .failed, .duplicates, .seconds_per_evaluation: the archive
     search.hypervolume, .random.hypervolume: share of the objectives' box dominated at the end of each
     search.random.evaluations, .evaluations_to_random: the baseline's, and how many of ours reach its hypervolume
+    search.front.measured, .violations: archs measured, and those beyond the latency bound although predicted within it
     search.front.size, .operators, .<metric>.min/.max, .latency_ms.min/.max/.ratio: measured front
     """
     evaluations, (ours, random) = outcome.evaluations, outcome.curves
@@ -30,6 +34,8 @@ def summary(outcome: Outcome, rows: Sequence[Mapping[str, Any]], metric: str) ->
         "search.random.hypervolume": random[-1] if random else None,
         "search.evaluations_to_random": _reach(ours, random[-1]) if random else None,
     }
+    if latency_bound is not None:
+        figures |= {"search.front.measured": len(rows), "search.front.violations": violations(rows, latency_bound)}
     return figures | _front([row for row in rows if row["is_front"]], metric)
 
 

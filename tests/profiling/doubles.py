@@ -1,37 +1,53 @@
-"""A timer without a clock: times follow from what a module is, and every subject that was timed is remembered."""
+"""A runtime without a clock: times follow from what a module is, and every module that was made ready is remembered."""
 
 from collections.abc import Sequence
 
-from nas.profiling.timer import Subject, TimerConfig, Timing
+import torch
+from torch import nn
+
+from nas.profiling.modules import tensors_of
+from nas.profiling.program import Program, Tensors
+from nas.profiling.runtimes import Runtime, Setup
+from nas.profiling.timer import Timing
 
 
 def steady(ms: float) -> Timing:
     return Timing(median_ms=ms, low_ms=ms, high_ms=ms, repeats=9, clock="fake")
 
 
-def weighed(subject: Subject) -> float:
-    return 0.1 + sum(p.numel() for p in subject.module.parameters()) / 1e4
+def weighed(module: nn.Module) -> float:
+    return 0.1 + sum(p.numel() for p in module.parameters()) / 1e4
 
 
-class FakeTimer:
-    def __init__(self) -> None:
-        self.timed: list[Subject] = []
+class FakeProgram:
+    """Takes a known time per call, times how slow the machine is at that moment."""
 
-    def __call__(
-        self, subjects: Sequence[Subject], reference: Subject, settings: TimerConfig, *, threads: int = 1
-    ) -> tuple[list[Timing], Timing]:
-        self.timed += [subject for subject in subjects if subject is not reference]
-        return [steady(weighed(subject)) for subject in subjects], steady(weighed(reference))
+    clock = "fake"
 
+    def __init__(self, ms: float, pace: Sequence[float] = (1.0,), shown: Tensors = ()) -> None:
+        self.ms, self.pace, self.shown, self.at = ms, pace, shown, 0
 
-class FakeClock:
-    """Says for each call the seconds that its subject asks for, times how slow the machine is at that moment."""
+    def outputs(self) -> Tensors:
+        return self.shown
 
-    name = "fake"
-
-    def __init__(self, pace: Sequence[float]) -> None:
-        self.pace, self.at = pace, 0
-
-    def elapsed_ms(self, call: Subject, count: int) -> float:
+    def elapsed_ms(self, count: int) -> float:
         self.at += 1
-        return count * call.module.ms * self.pace[self.at % len(self.pace)]  # type: ignore[operator]
+        return count * self.ms * self.pace[self.at % len(self.pace)]
+
+
+class FakeRuntime(Runtime):
+    name = "eager"
+
+    def __init__(self, error: float = 0.0) -> None:
+        super().__init__(Setup())
+        self.prepared: list[nn.Module] = []
+        self.error = error
+
+    def version(self) -> str:
+        return "1"
+
+    def prepare(self, module: nn.Module, inputs: Tensors) -> Program:
+        self.prepared.append(module)
+        with torch.no_grad():
+            shown = tuple(y + self.error for y in tensors_of(module(*inputs)))
+        return FakeProgram(weighed(module), shown=shown)

@@ -10,7 +10,8 @@ def test_digest_depends_on_every_setting_and_on_nothing_else() -> None:
     one = fingerprint(1)
     assert one == fingerprint(1) and one.digest == fingerprint(1).digest
     assert len({one.digest, fingerprint(2).digest, fingerprint(1, dtype="bfloat16").digest}) == 3
-    assert one.to_dict()["digest"] == one.digest and one.runtime == "eager" and one.gpu == ""
+    assert one.digest != fingerprint(1, runtime="onnxruntime", version="1").digest
+    assert one.to_dict()["digest"] == one.digest and one.runtime == "eager" and one.gpu == "" and one.version
 
 
 def test_foreign_load_is_busy_time_that_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,11 @@ from nas.errors import MeasurementError
 from nas.operators.contract import Site
 from nas.profiling.parts import arch_parts, space_parts
 from nas.profiling.pieces import cut_net, cut_part
-from nas.profiling.plan import middling, plan_nets, plan_parts
+from nas.profiling.plan import plan_nets, plan_parts
+from nas.profiling.workload import Workload, workload
 from nas.space import sample
 from nas.supernet import Supernet, example_inputs
+from tests.profiling.doubles import FakeRuntime
 from tests.spaces import DIGITS, SHAPES, TEXT, names, shipped
 
 SITE = Site(embed_dim=0, tokens=80, domain="causal")
@@ -22,15 +24,34 @@ def net_of(name: str) -> Supernet:
     return Supernet(shipped(name), SHAPES[name]).eval()
 
 
-@pytest.mark.parametrize("name", names())
-def test_parts_of_every_kind_and_operator_equal_their_slice(name: str) -> None:
+def load(net: Supernet, batch: int = 2, phase: str = "prefill") -> Workload:
+    return workload(net.space, net.shape, batch=batch, phase=phase)  # type: ignore[arg-type]
+
+
+CAUSAL = [name for name in names() if SHAPES[name].domain == "causal"]
+
+
+@pytest.mark.parametrize(
+    ("name", "phase"), [(name, "prefill") for name in names()] + [(name, "decode") for name in CAUSAL]
+)
+def test_parts_of_every_kind_and_operator_equal_their_slice(name: str, phase: str) -> None:
     net = net_of(name)
     chosen = {(part.group, part.stage): part for part in space_parts(net.space)}
     assert {group for group, _ in chosen} >= {"stem", "head", "ffn"}
     for part in chosen.values():
-        subject = cut_part(net, part, batch=2, seed=0).subject("cpu", torch.float32)
-        with torch.inference_mode():
-            assert torch.isfinite(subject()).all()  # type: ignore[call-overload]
+        shown = cut_part(net, part, load(net, phase=phase), seed=0).program(FakeRuntime()).outputs()
+        assert shown and all(torch.isfinite(y).all() for y in shown)
+        assert shown[0].shape[:2] == (2, 1) or phase == "prefill"
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_a_decoded_token_of_a_net_equals_the_last_of_a_whole_pass(name: str) -> None:
+    net, rng = net_of(name), random.Random(0)
+    for arch in (sample(net.space, rng) for _ in range(4)):
+        logits, *state = cut_net(net, arch, load(net, phase="decode"), seed=3).program(FakeRuntime()).outputs()
+        whole = net(example_inputs(net.shape, 2, 3), arch)
+        torch.testing.assert_close(logits, whole[:, -1:], atol=1e-4, rtol=1e-4)
+        assert logits.shape[1] == 1
 
 
 def test_parts_in_a_row_are_the_network() -> None:
@@ -42,7 +63,7 @@ def test_parts_in_a_row_are_the_network() -> None:
     with torch.inference_mode():
         expected = net(x, arch)
         for part in arch_parts(arch):
-            x = cut_part(net, part, batch=2, seed=0).module(x)
+            x = cut_part(net, part, load(net), seed=0).module(x)
     assert len(arch_parts(arch)) == 7
     torch.testing.assert_close(x, expected, atol=1e-5, rtol=0)
 
@@ -64,27 +85,34 @@ def test_part_that_reads_what_an_earlier_block_published_is_timed_without_that_b
     assert len(parts) == len(net.space.stages[0].embed_dims) * len(heads)
     assert heads >= {(4, 1), (4, 2), (4, 4)}
     for part in parts[:3]:
-        piece = cut_part(net, part, batch=2, seed=0).module
+        cut = cut_part(net, part, load(net), seed=0)
         own = operators.get("reused_kv").cost(operators.parse(part.operator), replace(SITE, embed_dim=part.embed_dim))
-        assert sum(p.numel() for p in piece.parameters()) == own.params + 3 * part.embed_dim
+        assert sum(p.numel() for p in cut.module.parameters()) == own.params + 3 * part.embed_dim
         shape = (2, part.operator["num_kv_heads"], SHAPES[name].tokens if name == "lm_small" else 49, 16)
-        assert {buffer.shape for buffer in piece.buffers()} == {shape}
-        assert {buffer.dtype for buffer in piece.to(torch.float64).buffers()} == {torch.float64}
+        assert [published.shape for published in cut.inputs[1:]] == [shape, shape]
 
 
 def test_module_that_differs_from_its_slice_is_refused() -> None:
     net = net_of("digits_tiny")
-    cut = cut_net(net, net.space.largest(), batch=1, seed=0)
+    cut = cut_net(net, net.space.largest(), load(net, 1), seed=0)
     with torch.no_grad():
         net.head.out.bias += 0.1
-    with pytest.raises(MeasurementError, match=r"equals its supernet slice; arch [0-9a-f]{16} differs by"):
-        cut.subject("cpu", torch.float32)
+    with pytest.raises(MeasurementError, match=r"equals its supernet slice; arch [0-9a-f]{16} differs by.*corners"):
+        cut.program(FakeRuntime())
+
+
+def test_runtime_that_computes_something_else_is_refused() -> None:
+    net = net_of("digits_tiny")
+    cut = cut_net(net, net.space.largest(), load(net, 1), seed=0)
+    with pytest.raises(MeasurementError, match=r"differs by.*runtime 'eager' computes something else"):
+        cut.program(FakeRuntime(error=0.1))
 
 
 def test_part_that_the_space_lacks_is_refused() -> None:
     part = next(p for p in space_parts(shipped("lm_tiny")) if p.group == "window")
+    net = net_of("digits_tiny")
     with pytest.raises(MeasurementError, match="no block of space 'digits_tiny' offers mixer/0/"):
-        cut_part(net_of("digits_tiny"), part, batch=1, seed=0)
+        cut_part(net, part, load(net, 1), seed=0)
 
 
 def test_example_inputs_have_the_task_shape() -> None:
@@ -104,17 +132,14 @@ def test_any_beginning_of_the_parts_has_all_groups() -> None:
 
 def test_planned_nets_are_apart_spread_and_legal() -> None:
     space = shipped("lm_tiny")
-    nets = plan_nets(space, TEXT, fit=40, held_out=20, rng=random.Random(0))
-    fit, held_out = ([n.arch for n in nets if n.split == split] for split in ("fit", "held_out"))
-    assert len(fit) == 40 and len(held_out) == 20
-    assert len({arch.digest for arch in (*fit, *held_out)}) == 60
-    assert all(net.arch in space for net in nets)
-    assert space.largest() in fit and space.smallest() in fit
-    assert sum(net.split == "held_out" for net in nets[:40]) == 20
+    plan = plan_nets(space, TEXT, calibrate=40, held_out=20, pool=60, seed=0)
+    kinds = (plan.corners, plan.calibrate, plan.held_out, plan.pool)
+    assert [len(nets) for nets in kinds[1:]] == [40, 20, 60]
+    together = [arch for nets in kinds for arch in nets]
+    assert len({arch.digest for arch in together}) == len(together)
+    assert all(arch in space for arch in together)
+    assert space.largest() in plan.corners and space.smallest() in plan.corners
     for name in space.operator_names():
-        assert sum(any(block.operator.name == name for block in arch.blocks) for arch in fit) >= 5
-    assert nets == plan_nets(space, TEXT, fit=40, held_out=20, rng=random.Random(0))
-
-
-def test_reference_net_is_fixed_by_the_space() -> None:
-    assert middling(shipped("lm_tiny"), TEXT) == middling(shipped("lm_tiny"), TEXT)
+        assert sum(any(block.operator.name == name for block in arch.blocks) for arch in plan.pool) >= 5
+    assert plan == plan_nets(space, TEXT, calibrate=40, held_out=20, pool=60, seed=0)
+    assert plan != plan_nets(space, TEXT, calibrate=40, held_out=20, pool=60, seed=1)

@@ -73,7 +73,7 @@ def fill_predictor(run: Run, rng: random.Random) -> None:
     baselines = [{**score, "name": n, "mape": e, "tau": t} for n, e, t in (("flops", 0.3, 0.6), ("depth", 0.4, 0.5))]
     card = {"score": score, "baselines": baselines, "cases": cases, "noise_floor": 0.012, "held_out": 16}
     run.write_json("profile/card.json", card)
-    run.write_json("profile/0123456789ab.json", {"cpu": "Example CPU", "threads": 1, "gpu": ""})
+    run.write_json("profile/device.json", {"cpu": "Example CPU", "threads": 1, "gpu": ""})
     run.record({"predictor.mape": 0.031, "predictor.tau": 0.93, "predictor.baseline.flops.mape": 0.3})
 
 
