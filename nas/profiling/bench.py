@@ -1,5 +1,6 @@
 """The work of the profile stage: cut, check, time and log, part by part and net by net."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from nas.supernet import Supernet
 from nas.supernet.reshape import reshaped
 
 PARTS_AT_ONCE, NETS_AT_ONCE = 8, 4
+EXAM: tuple[Split, ...] = ("held_out", "repeat")
 PART_HASTE = 3  # a part's time is only a first guess, which nets correct
 
 
@@ -52,6 +54,7 @@ class Bench:
     spent: float
     started: float = field(default_factory=time.monotonic)
     refused: set[str] = field(default_factory=set)
+    is_exam: bool = False
 
     @classmethod
     def set_up(cls, net: Supernet, config: ProfileConfig, runtime: Runtime, tables: Run, tracker: Tracker) -> "Bench":
@@ -62,17 +65,17 @@ class Bench:
         placed, arch = reshaped(net, load.shape), load.reference()
         alone = Supernet(net.space.only(arch), load.shape).eval()
         reference = cut_net(alone, arch, load, seed=0).program(runtime)
-        spent = sum(row.seconds for row in rows)
+        spent = sum(row.seconds for row in rows if row.space == net.space.frame.name and row.split not in EXAM)
         log = tables.log(log_name(device))
         bench = cls(placed, config, runtime, device, load, log, tracker, reference, rows, spent)
-        if spent < 60 * config.minutes:
+        if spent < 60 * config.minutes or bench.count("held_out") < config.held_out_nets:
             settings = runtime.timer(config.timer)
             noise_floor(reference, settings, limit=config.max_noise, threads=config.threads)
         return bench
 
     @property
     def elapsed(self) -> float:
-        """Seconds, those of earlier sittings included."""
+        """Seconds, those of the space's earlier sittings included, but not what held-out nets took there."""
         return self.spent + time.monotonic() - self.started
 
     def count(self, split: Split) -> int:
@@ -91,6 +94,12 @@ class Bench:
             for arch, split in nets
         ]
         self._measure_all(items, NETS_AT_ONCE, until)
+
+    def examine(self, held_out: Sequence[Arch], repeats: int, tracker: Tracker) -> None:
+        """The held-out nets, then some of them again."""
+        self.tracker, self.is_exam = tracker, True
+        self.measure_nets([(arch, "held_out") for arch in held_out], until=math.inf)
+        self.measure_nets([(arch, "repeat") for arch in held_out[:repeats]], until=math.inf)
 
     def _measure_all(self, items: Sequence[_Item], at_once: int, until: float) -> None:
         known = {row.key for row in self.rows}
@@ -115,7 +124,10 @@ class Bench:
             row = self._row(item, cut, program, timing, reference, load, shared)
             self.log.append(row_data(row))
             self.rows.append(row)
-        self.tracker.set(self.elapsed, f"{len(self.rows)} measured")
+        if self.is_exam:
+            self.tracker.advance(len(ready))
+        else:
+            self.tracker.set(self.elapsed, f"{len(self.rows)} measured")
 
     def _ready(self, item: _Item) -> tuple[Cut, Program] | None:
         """Cut and program; None, said once, where the runtime cannot run it."""

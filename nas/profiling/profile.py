@@ -1,6 +1,5 @@
 """Stage `profile`: measures a space's parts and some of its whole nets on this device, within a budget of minutes."""
 
-import itertools
 import random
 from collections.abc import Callable, Sequence
 
@@ -17,9 +16,9 @@ from nas.shapes import TaskShape
 from nas.space import SearchSpace
 from nas.supernet import Supernet, evaluating
 
-PARTS_UNTIL, NETS_UNTIL = 0.35, 0.95
+PARTS_UNTIL = 0.35
 CALIBRATE, POOL = 150, 400
-BATCH = 8
+AT_LEAST, BATCH = 16, 8
 
 Choose = Callable[[Sequence[Row], Sequence[Arch], int], Sequence[Arch]]
 """Of the candidates, the so many whose time is least certain after these rows."""
@@ -41,22 +40,21 @@ def profile(
 ) -> list[Row]:
     """All rows of this device and workload, those of earlier calls and other runs included.
 
-    Parts come first; then nets to calibrate and held-out ones, and between them those that `choose` picks. Each row is
-    on disk once it is measured.
+    The minutes go into parts first, then into nets to calibrate and those that `choose` picks, in turn. Held-out nets
+    come last and on top, the exam of what the minutes gave. Each row is on disk once it is measured.
     """
-    seconds = 60 * config.minutes
-    with evaluating(net), track("profile", seconds) as tracker:
-        bench = Bench.set_up(net, config, runtime or config.engine(), config.tables(run), tracker)
-        shape = bench.net.shape
-        parts = plan.plan_parts(net.space, random.Random(f"{seed}/parts"))
-        bench.measure_parts(parts, until=PARTS_UNTIL * seconds)
-        nets = plan.plan_nets(
-            net.space, shape, calibrate=CALIBRATE, held_out=config.held_out_nets, pool=POOL, seed=seed
-        )
-        _measure_nets(bench, nets, config, choose)
-        again: list[tuple[Arch, Split]] = [(arch, "repeat") for arch in nets.held_out[: config.repeat_nets]]
-        bench.measure_nets(again[:4], until=float("inf"))
-        bench.measure_nets(again[4:], until=seconds)
+    seconds, tables = 60 * config.minutes, config.tables(run)
+    with evaluating(net):
+        with track("profile", seconds) as tracker:
+            bench = Bench.set_up(net, config, runtime or config.engine(), tables, tracker)
+            nets = plan.plan_nets(
+                net.space, bench.net.shape, calibrate=CALIBRATE, held_out=config.held_out_nets, pool=POOL, seed=seed
+            )
+            parts = plan.plan_parts(net.space, random.Random(f"{seed}/parts"))
+            bench.measure_parts(parts, until=PARTS_UNTIL * seconds)
+            _measure_nets(bench, nets, choose, until=seconds)
+        with track("held out", len(nets.held_out) + config.repeat_nets) as tracker:
+            bench.examine(nets.held_out, config.repeat_nets, tracker)
     if not bench.rows:
         raise MeasurementError(
             f"runtime {config.runtime!r} could run nothing of space {net.space.frame.name!r}: use another one"
@@ -69,28 +67,15 @@ def profiled(run: Run, space: SearchSpace, shape: TaskShape, config: ProfileConf
     return load_rows(config.tables(run), config.fingerprint(), config.workload(space, shape))
 
 
-def _measure_nets(bench: Bench, nets: plan.Plan, config: ProfileConfig, choose: Choose) -> None:
-    until = NETS_UNTIL * 60 * config.minutes
-    drawn = _drawn(nets)
-    needed = len(nets.corners) + 2 * -(-config.held_out_nets // 2)
-    bench.measure_nets(drawn[:needed], until=float("inf"))
+def _measure_nets(bench: Bench, nets: plan.Plan, choose: Choose, *, until: float) -> None:
+    drawn: list[tuple[Arch, Split]] = [(arch, "calibrate") for arch in nets.calibrate]
+    bench.measure_nets([*((arch, "fit") for arch in nets.corners), *drawn[:AT_LEAST]], until=float("inf"))
     known = {row.name for row in bench.rows}
-    rest, pool = drawn[needed:], [arch for arch in nets.pool if arch.digest not in known]
+    rest, pool = drawn[AT_LEAST:], [arch for arch in nets.pool if arch.digest not in known]
     while (rest or pool) and bench.elapsed < until:
         # a choice costs a fit, so batches grow with what it is made from
         size = max(BATCH, bench.count("fit") // 8)
         chosen = list(choose(bench.rows, pool, size)) if pool else []
         pool = [arch for arch in pool if arch not in set(chosen)]
-        mixed: list[tuple[Arch, Split]] = [(arch, "fit") for arch in chosen]
-        bench.measure_nets([*mixed, *rest[:size]], until=until)
+        bench.measure_nets([*((arch, "fit") for arch in chosen), *rest[:size]], until=until)
         rest = rest[size:]
-
-
-def _drawn(nets: plan.Plan) -> list[tuple[Arch, Split]]:
-    """The corners, then nets to calibrate and held-out ones in turn."""
-    first: list[tuple[Arch, Split]] = [(arch, "fit") for arch in nets.corners]
-    pairs = itertools.zip_longest(nets.held_out, nets.calibrate)
-    for held_out, calibrate in pairs:
-        first += [(held_out, "held_out")] if held_out is not None else []
-        first += [(calibrate, "calibrate")] if calibrate is not None else []
-    return first

@@ -23,12 +23,10 @@ TABLES = "devices"
 
 @config
 class ProfileConfig:
-    """What a latency means (runtime, threads, workload) and how much time may go into measuring it.
-
-    The budget is time, not counts: parts first, then whole nets until it is spent, the held-out ones among them.
-    """
+    """What a latency means (runtime, threads, workload) and how much time may go into measuring it."""
 
     minutes: Annotated[float, Field(gt=0)] = 1.0
+    """For what the predictor is fitted to: parts, then whole nets until they are spent."""
     runtime: str = "eager"
     command: str = ""
     """Command runtime: the program that times an ONNX file, such as `adb shell … {model} {repeats}`."""
@@ -44,7 +42,7 @@ class ProfileConfig:
     phase: Phase = "prefill"
     cache: Count | None = None
     held_out_nets: Annotated[int, Field(ge=2)] = 40
-    """Nets that the predictor never sees; half of them are measured whatever the budget."""
+    """Nets that the predictor never sees, measured on top of the minutes: its exam."""
     repeat_nets: Annotated[int, Field(ge=0)] = 8
     """Held-out nets measured a second time at the end: what of the error is the measurement's own."""
     max_noise: Share = 0.1
