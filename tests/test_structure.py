@@ -33,6 +33,7 @@ ONLY_IN = {
     "optuna": {"search/strategies/nsga2.py"},
     "altair": {"report"},
     "vl_convert": {"report"},
+    "openvino": {"profiling/runtimes/openvino.py"},
     "wandb": {"tracking.py"},
 }
 FORBIDDEN = {"utils", "util", "helpers", "helper", "common", "misc"}

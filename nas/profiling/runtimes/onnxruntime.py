@@ -66,7 +66,7 @@ def export(runtime: str, module: nn.Module, inputs: Tensors) -> Portable:
         content, _ = onnx_bytes(trace(module.to("cpu", torch.float32), given, static=True), names)
     except Exception as error:  # the exporters pass on whatever an operator raises
         raise refusal(runtime, error) from error
-    arrays = {name: np.ascontiguousarray(x.numpy()) for name, x in zip(names, given, strict=True)}
+    arrays = {name: x.contiguous().numpy() for name, x in zip(names, given, strict=True)}
     return Portable(content, arrays)
 
 
