@@ -2,6 +2,15 @@
 
 from nas.predict.card import ErrorCard
 from nas.predict.contract import LatencyPredictor, PredictConfig
-from nas.predict.fit import fit_predictor
+from nas.predict.fit import choose, fit_predictor
+from nas.predict.transfer import plan_transfer, transfer
 
-__all__ = ["ErrorCard", "LatencyPredictor", "PredictConfig", "fit_predictor"]
+__all__ = [
+    "ErrorCard",
+    "LatencyPredictor",
+    "PredictConfig",
+    "choose",
+    "fit_predictor",
+    "plan_transfer",
+    "transfer",
+]

@@ -19,6 +19,12 @@ class LatencyPredictor(Protocol):
     def predict(self, archs: Sequence[Arch]) -> Array:
         """Milliseconds `[len(archs)]`; `MeasurementError` for an operator that was never measured."""
 
+    def interval(self, archs: Sequence[Arch], confidence: float | None = None) -> tuple[Array, Array]:
+        """Milliseconds `[len(archs)]` that a share `confidence` of measurements lies between; none: as configured."""
+
+    def upper(self, archs: Sequence[Arch], confidence: float | None = None) -> Array:
+        """Milliseconds `[len(archs)]` that a share `confidence` of measurements lies below; none: as configured."""
+
 
 @config
 class PredictConfig:
@@ -30,3 +36,5 @@ class PredictConfig:
     """Fewer nets than this are not corrected."""
     margin: Annotated[float, Field(ge=0)] = 0.05
     """Share by which a correction must lower the cross-validated error to be taken."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    """Of intervals and upper bounds where none is named."""

@@ -20,23 +20,26 @@ class PartFeatures:
     """Features of the parts of one space on one task."""
 
     stages: tuple[Site, ...]
+    batch: float = 1.0
+    """Batch size over that of the table that laws were fitted to."""
 
     @classmethod
-    def of(cls, space: SearchSpace, shape: TaskShape) -> "PartFeatures":
+    def of(cls, space: SearchSpace, shape: TaskShape, batch: float = 1.0) -> "PartFeatures":
         """Features at the sites of this space."""
-        return cls(sites(space.frame, shape))
+        return cls(sites(space.frame, shape), batch)
 
     def common(self, part: Part) -> Array:
         """`[6]`: one, flops, parameters, visited pairs, activations and heads; comparable across kinds of part."""
         site = self._site(part)
         cost = self._cost(part, site)
         heads = float(dict(part.operator.knobs).get("num_heads", 1))
-        width = site.tokens * site.embed_dim
-        return np.array([1.0, cost.flops / 1e6, cost.params / 1e3, cost.pairs * heads / 1e4, width / 1e4, heads])
+        flops, pairs, width = self.batch * np.array([cost.flops, cost.pairs * heads, site.tokens * site.embed_dim])
+        return np.array([1.0, flops / 1e6, cost.params / 1e3, pairs / 1e4, width / 1e4, heads])
 
     def own(self, part: Part) -> dict[str, float]:
         """The part's own knobs, numbers as they are, words as a flag and a flag times its activations."""
-        width = self._site(part).tokens * float(dict(part.operator.knobs).get("num_heads", 1)) / 1e3
+        heads = float(dict(part.operator.knobs).get("num_heads", 1))
+        width = self.batch * self._site(part).tokens * heads / 1e3
         found: dict[str, float] = {}
         for knob, value in (*part.operator.knobs, ("kind", part.ffn.kind), ("gate", part.gate)):
             if isinstance(value, str):

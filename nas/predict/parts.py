@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.optimize import nnls
 
+from nas.arch import Arch
 from nas.predict.contract import Array
 from nas.predict.features import PartFeatures
-from nas.profiling.parts import Part
+from nas.profiling.parts import Part, arch_parts
 
 ENOUGH = 4
+GUESS = np.array([0.1, 0.02, 0.0, 0.0, 0.1, 0.0])
+"""Weights of `PartFeatures.common` where nothing at all was measured: calls, flops and activations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,24 @@ class PartTimes:
         laws = {name: _group_law(parts, times, features, pooled) for name, parts in groups.items() if pooled}
         return cls(features, {part.key: ms for part, ms in times.items()}, laws, pooled)
 
+    @classmethod
+    def by_nets(cls, archs: Sequence[Arch], ms: Array, features: PartFeatures) -> "PartTimes":
+        """From whole nets alone: one law of all parts; without nets it is a guess that only ranks."""
+        if not archs:
+            return cls(features, {}, {}, Law((), GUESS))
+        table = np.stack([np.sum([features.common(part) for part in arch_parts(arch)], axis=0) for arch in archs])
+        return cls(features, {}, {}, Law((), _weights(table, ms)))
+
+    def moved(self, features: PartFeatures) -> "PartTimes":
+        """The laws at another shape, without the measurements, which do not hold there."""
+        return PartTimes(features, {}, self.laws, self.pooled, self.trust)
+
+    def at(self, features: PartFeatures, part: Part) -> float:
+        """The part's time with other features, such as those of longer inputs, over its time, both by law."""
+        law = self.laws.get(part.group) or self.pooled
+        now = self._by_law(law, part) if law else 0.0
+        return law(features.common(part), features.own(part)) / now if law and now > 0 else 1.0
+
     def ms(self, part: Part) -> float:
         """The part's time; 0 if nothing at all was measured."""
         if part not in self._known:
@@ -83,9 +104,13 @@ def _law(parts: Sequence[Part], times: Mapping[Part, float], features: PartFeatu
     rows = [
         np.concatenate([features.common(p), [k.get(n, 0.0) for n in names]]) for p, k in zip(parts, knobs, strict=True)
     ]
-    table, wanted = np.stack(rows), np.array([times[part] for part in parts])
+    return Law(names, _weights(np.stack(rows), np.array([times[part] for part in parts])))
+
+
+def _weights(table: Array, wanted: Array) -> Array:
     scale = np.abs(table).max(0)
     scale[scale == 0] = 1.0
     # dividing by the time makes relative errors count
-    weights, _ = nnls(table / scale / wanted[:, None], np.ones(len(parts)))
-    return Law(names, weights / scale)
+    weights, _ = nnls(table / scale / wanted[:, None], np.ones(len(wanted)))
+    found: Array = weights / scale
+    return found

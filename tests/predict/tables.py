@@ -15,7 +15,9 @@ from nas.space import SearchSpace, sample
 Law = Callable[[Part], float]
 
 
-def row(name: str, ms: float, *, split: Split = "", arch: Arch | None = None, pace: float = 1.0) -> Row:
+def row(
+    name: str, ms: float, *, split: Split = "", arch: Arch | None = None, pace: float = 1.0, space: str = "s"
+) -> Row:
     return Row(
         kind="net" if arch else "part",
         name=name,
@@ -30,11 +32,17 @@ def row(name: str, ms: float, *, split: Split = "", arch: Arch | None = None, pa
         clock="fake",
         foreign_load=None,
         device="d",
+        runtime="eager",
+        version="0",
+        space=space,
         workload="w",
         batch=1,
         threads=1,
         dtype="float32",
         tokens=16,
+        image_size=0,
+        phase="prefill",
+        cache=0,
         seconds=0.1,
     )
 
