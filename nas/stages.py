@@ -20,13 +20,14 @@ from nas.errors import CheckpointError, ConfigError, NasError
 from nas.export import export
 from nas.job import Job
 from nas.predict import ErrorCard
+from nas.predict.beside_softmax import beside_softmax, losers
 from nas.progress import say
 from nas.run import Run
 from nas.search import finish_front, run_search, summary, supernet_problem, violations
 from nas.settings import Settings
 from nas.train import evaluate, load_retrained, retrain, train_supernet, weights_digest
 
-CARD, DEVICE = "profile/card.json", "profile/device.json"
+CARD, DEVICE, OPERATORS = "profile/card.json", "profile/device.json", "profile/operators.json"
 CHAIN = ("train", "profile", "fit", "search", "retrain", "export", "report")
 
 
@@ -79,6 +80,10 @@ def fit(job: Job) -> None:
     job.run.write_json(CARD, card.to_dict())
     job.run.record(card.figures())
     say(card.text())
+    best = beside_softmax(job.measured, job.net.space)
+    job.run.write_json(OPERATORS, best)
+    if lost := losers(best):
+        say(f"fit       nowhere faster than softmax on this device: {', '.join(lost)}")
 
 
 def search(job: Job) -> None:

@@ -161,17 +161,22 @@ def draw(points: Sequence[Point], file: Path) -> None:
     import altair as alt
     import vl_convert
 
-    rows: list[dict[str, Any]] = [
-        {"tokens": p.tokens, "ratio": p.ratio, "operator": p.operator, "panel": f"{p.runtime}, {p.domain}"}
-        for p in points
-    ]
-    chart = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("tokens:Q", scale=alt.Scale(type="log", base=2), title="tokens"),
-        y=alt.Y("ratio:Q", scale=alt.Scale(type="log"), title="time over softmax's"),
-        color=alt.Color("operator:N", scale=alt.Scale(scheme="tableau20"), title=None),
-    )
-    layered = alt.layer(chart.mark_line(point=True), data=alt.Data(values=rows)).properties(width=330, height=240)
-    spec = layered.facet(facet=alt.Facet("panel:N", title=None), columns=2).to_dict()
+    panels = []
+    for runtime, domain in dict.fromkeys((p.runtime, p.domain) for p in points):
+        rows: list[dict[str, Any]] = [
+            {"tokens": p.tokens, "ratio": p.ratio, "operator": p.operator}
+            for p in points
+            if (p.runtime, p.domain) == (runtime, domain) and p.operator != "softmax"
+        ]
+        lines = alt.Chart(alt.Data(values=rows), title=f"{runtime}, {domain}").mark_line(point=True)
+        encoded = lines.encode(
+            x=alt.X("tokens:Q", scale=alt.Scale(type="log", base=2), title="tokens"),
+            y=alt.Y("ratio:Q", scale=alt.Scale(type="log"), title="time over softmax's"),
+            color=alt.Color("operator:N", scale=alt.Scale(scheme="tableau20"), title=None),
+        )
+        even = alt.Chart(alt.Data(values=[{"ratio": 1}])).mark_rule(strokeDash=[4, 3]).encode(y="ratio:Q")
+        panels.append((encoded + even).properties(width=330, height=230))
+    spec = alt.concat(*panels, columns=2).to_dict()
     file.write_bytes(vl_convert.vegalite_to_png(spec, scale=1.5))
 
 

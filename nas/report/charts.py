@@ -6,7 +6,8 @@ from typing import Any
 
 import altair as alt
 
-from nas.report.figures import CurvePoint, Evaluated, FrontPoint, Held, StageCost
+from nas.report.device import Held
+from nas.report.figures import CurvePoint, Evaluated, FrontPoint, StageCost
 from nas.report.palette import COLOURS
 from nas.report.stacks import Share
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from nas.arch import describe
 from nas.pareto import front
-from nas.report.read import Point, Record, mapping, number, numbers, rows
+from nas.report.read import Point, Record, number, numbers
 from nas.report.stacks import leading_family, outline
 
 MOST_POINTS = 4000
@@ -57,27 +57,6 @@ class CurvePoint:
     y: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """One held-out net: measured with its spread, and predicted, in milliseconds."""
-
-    digest: str
-    measured: float
-    low_ms: float
-    high_ms: float
-    predicted: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """How far a predictor is off: mean relative error, share within 10 %, Kendall's tau; None where not known."""
-
-    name: str
-    mape: float | None
-    within_10: float | None
-    tau: float | None
-
-
 @dataclass(frozen=True, slots=True)
 class StageCost:
     """Seconds that a stage took."""
@@ -117,40 +96,6 @@ def training_curves(record: Record) -> list[CurvePoint]:
         if (step := number(row.get("step"))) is not None
         for name, loss in numbers(row).items()
         if name.startswith("loss.")
-    ]
-
-
-def calibration(record: Record) -> list[Held]:
-    """Predicted beside measured latency of nets that the predictor never saw."""
-    found = []
-    for row in rows(record.card.get("cases") or record.card.get("held_out")):
-        measured, predicted = number(row.get("measured")), number(row.get("predicted"))
-        if measured is not None and predicted is not None:
-            low, high = (number(row.get(name)) for name in ("low_ms", "high_ms"))
-            found.append(
-                Held(
-                    digest=str(row.get("digest", "")),
-                    measured=measured,
-                    low_ms=measured if low is None else low,
-                    high_ms=measured if high is None else high,
-                    predicted=predicted,
-                )
-            )
-    return found
-
-
-def predictor_scores(record: Record) -> list[Score]:
-    """The predictor first, then what one number of a net would give."""
-    found = [mapping(record.card.get("score")), *rows(record.card.get("baselines"))]
-    return [
-        Score(
-            name=str(row.get("name", "predictor")),
-            mape=number(row.get("mape")),
-            within_10=number(row.get("within_10")),
-            tau=number(row.get("tau")),
-        )
-        for row in found
-        if row
     ]
 
 

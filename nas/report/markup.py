@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from nas.report.device import FamilyError, OperatorTime, Score, Worst
 from nas.report.families import Dependences, Restricted
-from nas.report.figures import FrontPoint, Score
+from nas.report.figures import FrontPoint
 from nas.report.palette import colour, ink
 from nas.report.stacks import NO_MIXING, Cell, Stack
 from nas.report.summary import meaning, shown
@@ -98,8 +99,34 @@ def dependence(found: Dependences, metric: str) -> str:
 
 def scores(found: Sequence[Score]) -> str:
     """The predictor beside its baselines."""
-    rows = [_row(score.name, [_percent(score.mape), _percent(score.within_10), _decimal(score.tau)]) for score in found]
-    return _tabled(("from", "mean error", "within 10 %", "Kendall's tau"), rows)
+    rows = [
+        _row(s.name, [_percent(s.mape), _percent(s.within_5), _percent(s.within_10), _decimal(s.tau)]) for s in found
+    ]
+    return _tabled(("from", "mean error", "within 5 %", "within 10 %", "Kendall's tau"), rows)
+
+
+def family_errors(found: Sequence[FamilyError]) -> str:
+    """The predictor's error by operator family."""
+    rows = [_row(row.family, [_percent(row.mape), _count(row.nets)], _dot(row.family)) for row in found]
+    return _tabled(("nets with", "mean error", "held-out nets"), rows)
+
+
+def worst_cases(found: Sequence[Worst]) -> str:
+    """The nets that the predictor is most wrong about."""
+    rows = [
+        _row(w.net.digest, [f"{w.net.measured:.3g}", f"{w.net.predicted:.3g}", f"{w.error:+.1%}", escape(w.blocks)])
+        for w in found
+    ]
+    return _tabled(("most wrong", "measured, ms", "predicted, ms", "error", "blocks"), rows)
+
+
+def operator_times(found: Sequence[OperatorTime]) -> str:
+    """Operators beside softmax."""
+    rows = [
+        _row(row.operator, [f"{row.ratio:.2f}", "nowhere faster" if row.loses else ""], _dot(row.family))
+        for row in found
+    ]
+    return _tabled(("operator", "best time over softmax's", ""), rows)
 
 
 def figures(summary: Mapping[str, Any]) -> str:
@@ -122,8 +149,12 @@ def _row(name: str, cells: Sequence[str], mark: str = "") -> str:
     return f'<tr><th scope="row">{mark}{escape(name)}</th>{plain}</tr>'
 
 
+def _dot(family: str) -> str:
+    return f'<i class="dot" style="background:{colour(family)}"></i>' if family else ""
+
+
 def _restricted_row(name: str, family: str, group: Restricted) -> str:
-    mark = f'<i class="dot" style="background:{colour(family)}"></i>' if family else ""
+    mark = _dot(family)
     width = f"{100 * min(1.0, group.share):.1f}%"
     bar = f'<span class="bar"><i style="width:{width}"></i></span> {group.share:.1%}'
     return _row(name, [f"{group.archs:,}", bar, *(_decimal(at.best) for at in group.at)], mark)

@@ -44,6 +44,8 @@ class Record:
     front: tuple[Point, ...]
     curves: Mapping[str, Sequence[float]]
     card: Row
+    operators: Mapping[str, float]
+    """Operator -> its best time over that of softmax on the run's device."""
     device: Row
     training: tuple[Row, ...]
     retrained: Mapping[str, Row]
@@ -82,6 +84,7 @@ def read(run: Run, search: str | None = None) -> Record:
         front=_points(front if isinstance(front, list) else [], f"{folder}/front.json", skipped),
         curves={name: _floats(values) for name, values in mapping(curves).items() if isinstance(values, list)},
         card=mapping(_json(run, "profile/card.json", skipped)),
+        operators=numbers(_json(run, "profile/operators.json", skipped)),
         device=_device(run, skipped),
         training=tuple(_log(run, "supernet/log.jsonl", skipped)),
         retrained=_by_digest(run, "retrain/*/result.json", skipped),

@@ -6,14 +6,20 @@ from typing import Any
 
 from nas.report import charts, markup
 from nas.report.charts import Spec
+from nas.report.device import (
+    calibration,
+    family_errors,
+    interval_facts,
+    operator_times,
+    predictor_scores,
+    worst_cases,
+)
 from nas.report.families import dependences
 from nas.report.figures import (
     FrontPoint,
-    calibration,
     evaluated_points,
     front_points,
     hypervolume_curves,
-    predictor_scores,
     stage_costs,
     training_curves,
 )
@@ -142,14 +148,31 @@ def predictor(record: Record) -> Section:
     if not held and not scores:
         text = "No error card yet: run `nas profile`, then `nas fit`."
         return Section(markup.section("predictor", title, markup.missing(text)))
-    floor = number(record.card.get("noise_floor"))
     note = f"{len(held)} networks that it never saw, beside what one number of a network would give."
-    note += "" if floor is None else f" A single measurement is itself off by {floor:.1%} on average."
+    note += _intervals(interval_facts(record))
     body = markup.chart("calibration", "predicted over measured latency") if held else ""
     body = f'<div class="pair">{body}<div>{markup.scores(scores)}</div></div>'
+    errors, worst = family_errors(record), worst_cases(record)
+    body += markup.family_errors(errors) if errors else ""
+    body += markup.worst_cases(worst) if worst else ""
     return Section(
         markup.section("predictor", title, body, note), {"calibration": charts.calibration(held)} if held else {}
     )
+
+
+def operators(record: Record) -> Section:
+    """Which operators pay on this device, and which lose everywhere."""
+    found, title = operator_times(record), "Operators on this device"
+    if not found:
+        text = "No comparison yet: run `nas profile` and `nas fit` on a space with softmax."
+        return Section(markup.section("operators", title, markup.missing(text)))
+    lost = [row.operator for row in found if row.loses]
+    note = (
+        "Measured time of a mixer over that of softmax with as many heads at the same width, at its best knobs and "
+        "width. "
+    )
+    note += f"Nowhere faster here: {', '.join(lost)}." if lost else "Each is faster somewhere."
+    return Section(markup.section("operators", title, markup.operator_times(found), note))
 
 
 def hypervolume(record: Record) -> Section:
@@ -188,6 +211,7 @@ _ORDER: Sequence[Callable[[Record], Section]] = (
     table,
     dependence,
     predictor,
+    operators,
     hypervolume,
     training,
     costs,
@@ -203,11 +227,22 @@ def _best(record: Record, points: Sequence[FrontPoint]) -> dict[str, list[Any]]:
     return {name: [f"{point.latency_ms:.3g} ms, {point.quality:.4g} {unit}"] for name, point in chosen.items()}
 
 
+def _intervals(facts: dict[str, float]) -> str:
+    said = ""
+    if "noise_floor" in facts:
+        said += f" A single measurement is itself off by {facts['noise_floor']:.1%} on average."
+    if {"confidence", "coverage"} <= facts.keys():
+        said += f" Intervals stated at {facts['confidence']:.0%} hold {facts['coverage']:.0%} of them"
+        said += f", {facts['width']:.0%} wide on average." if "width" in facts else "."
+    return said
+
+
 def _device(record: Record) -> str:
-    threads = number(record.device.get("threads"))
+    threads, runtime = number(record.device.get("threads")), str(record.device.get("runtime") or "")
     name = str(record.device.get("gpu") or record.device.get("cpu") or "")
     machine = mapping(record.asked.get("machine"))
-    return f"{name}, threads: {threads:g}" if name and threads else name or str(machine.get("system", ""))
+    said = [name, runtime, f"threads: {threads:g}" if threads else ""] if name else [str(machine.get("system", ""))]
+    return ", ".join(part for part in said if part)
 
 
 def _worded(value: object, unit: str) -> str:

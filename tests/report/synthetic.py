@@ -72,6 +72,9 @@ def fill_predictor(run: Run, rng: random.Random) -> None:
     score = {"name": "predictor", "mape": 0.031, "within_5": 0.8, "within_10": 0.97, "r2": 0.98, "tau": 0.93}
     baselines = [{**score, "name": n, "mape": e, "tau": t} for n, e, t in (("flops", 0.3, 0.6), ("depth", 0.4, 0.5))]
     card = {"score": score, "baselines": baselines, "cases": cases, "noise_floor": 0.012, "held_out": 16}
+    card |= {"confidence": 0.9, "coverage": 0.875, "upper_coverage": 0.9, "width": 0.11}
+    card |= {"families": {"softmax": [0.02, 9], "linear": [0.05, 7]}}
+    run.write_json("profile/operators.json", {"linear": 1.2, "depthwise": 0.4})
     run.write_json("profile/card.json", card)
     run.write_json("profile/device.json", {"cpu": "Example CPU", "threads": 1, "gpu": ""})
     run.record({"predictor.mape": 0.031, "predictor.tau": 0.93, "predictor.baseline.flops.mape": 0.3})
