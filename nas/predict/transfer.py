@@ -73,8 +73,10 @@ def plan_transfer(
 def _moved(old: Additive, space: SearchSpace, features: PartFeatures) -> Additive:
     """The old weights for the new shape, each part by the ratio of its closed-form costs, before anything is fitted."""
     census = Census(space)
-    parts = dict(zip(old.census.parts, zip(old.weights, old.prior.mean, strict=False), strict=True))
-    kinds = dict(zip(old.census.kinds, old.weights[len(old.census.parts) :], strict=False))
+    own = len(old.census.parts)
+    times = zip(old.weights[:own], old.prior.mean[:own], strict=True)
+    parts = dict(zip(old.census.parts, times, strict=True))
+    kinds = dict(zip(old.census.kinds, old.weights[own:-2], strict=True))
     weights = np.zeros(census.width)
     for i, part in enumerate(census.parts):
         now, before = parts.get(part) or (old.times.ms(part),) * 2
