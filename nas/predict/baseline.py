@@ -14,8 +14,9 @@ from nas.predict.metrics import mape
 from nas.shapes import TaskShape
 from nas.space import SearchSpace
 from nas.supernet import network_cost
+from nas.supernet.layout import sites
 
-FEATURES = ("params", "flops", "depth")
+FEATURES = ("params", "flops", "activations", "depth")
 
 
 class _Curve(Protocol):
@@ -49,8 +50,15 @@ def feature_values(archs: Sequence[Arch], space: SearchSpace, shape: TaskShape) 
     return {
         "params": np.array([float(cost.params) for cost in costs]),
         "flops": np.array([float(cost.flops) for cost in costs]),
+        "activations": np.array([_activations(arch, space, shape) for arch in archs]),
         "depth": np.array([float(len(arch.blocks)) for arch in archs]),
     }
+
+
+def _activations(arch: Arch, space: SearchSpace, shape: TaskShape) -> float:
+    """Tokens times width, summed over the blocks."""
+    placed = zip(sites(space.frame, shape), arch.stages, strict=True)
+    return float(sum(site.tokens * stage.embed_dim * len(stage.blocks) for site, stage in placed))
 
 
 def _line(x: Array, wanted: Array) -> _Curve:

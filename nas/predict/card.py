@@ -12,37 +12,14 @@ from nas.arch import NONE, Arch, describe
 from nas.errors import MeasurementError
 from nas.predict.baseline import FEATURES, Baseline, feature_values
 from nas.predict.contract import Array
+from nas.predict.fit import FITTED
 from nas.predict.learned import Corrected
-from nas.predict.metrics import mape, r_squared, relative_errors, tau, within
+from nas.predict.metrics import Score, relative_errors
 from nas.profiling.table import Row, at_one_pace
 from nas.shapes import TaskShape
 from nas.space import SearchSpace
 
 WORST = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """Errors of one predictor on the held-out nets; shares, not per cent."""
-
-    name: str
-    mape: float
-    within_5: float
-    within_10: float
-    r2: float
-    tau: float
-
-    @classmethod
-    def of(cls, name: str, measured: Array, predicted: Array) -> "Score":
-        """From measured and predicted milliseconds."""
-        return cls(
-            name=name,
-            mape=mape(measured, predicted),
-            within_5=within(measured, predicted, 0.05),
-            within_10=within(measured, predicted, 0.10),
-            r2=r_squared(measured, predicted),
-            tau=tau(measured, predicted),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +54,14 @@ class ErrorCard:
     baselines: tuple[Score, ...]
     families: Mapping[str, tuple[float, int]]
     """Operator family -> mean relative error and number of the held-out nets that hold it."""
+    confidence: float
+    """Stated share of measurements inside an interval, and below an upper bound."""
+    coverage: float
+    """Observed share inside the two-sided intervals."""
+    upper_coverage: float
+    """Observed share below the one-sided bounds."""
+    width: float
+    """Mean width of the two-sided intervals over the predicted time."""
     cases: tuple[Case, ...]
     """All held-out nets, worst first."""
 
@@ -85,12 +70,13 @@ class ErrorCard:
         """Judged on the table's held-out nets; `MeasurementError` if there are fewer than two."""
         paced = at_one_pace(rows)
         nets = [row for row in paced if row.kind == "net" and row.network() in space]
-        fitted, judged = ([row for row in nets if row.split == split] for split in ("fit", "held_out"))
+        fitted, judged = ([row for row in nets if row.split in names] for names in (FITTED, ("held_out",)))
         if len(judged) < 2:
             raise MeasurementError(
                 f"an error card needs two held-out nets or more, the table has {len(judged)}: raise profile.seconds"
             )
-        measured, predicted = _times(judged), predictor.predict([row.network() for row in judged])
+        archs, measured = [row.network() for row in judged], _times(judged)
+        predicted, (low, high) = predictor.predict(archs), predictor.interval(archs)
         return cls(
             device=judged[0].device,
             held_out=len(judged),
@@ -101,8 +87,18 @@ class ErrorCard:
             score=Score.of("predictor", measured, predicted),
             baselines=_baselines(fitted, judged, space, shape),
             families=_families(judged, relative_errors(measured, predicted)),
+            confidence=predictor.confidence,
+            coverage=float(((low <= measured) & (measured <= high)).mean()),
+            upper_coverage=float((measured <= predictor.upper(archs)).mean()),
+            width=float(((high - low) / predicted).mean()),
             cases=_cases(judged, predicted),
         )
+
+    @property
+    def below_baseline(self) -> float:
+        """Share by which the predictor's error is below that of the best one-feature baseline; NaN without one."""
+        best = min((base.mape for base in self.baselines), default=math.nan)
+        return 1.0 - self.score.mape / best if best else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the run folder."""
@@ -115,6 +111,9 @@ class ErrorCard:
             f"predictor.{name}": getattr(score, name) for name in ("mape", "within_5", "within_10", "r2", "tau")
         }
         found |= {"predictor.noise_floor": self.noise_floor, "predictor.correction": self.correction}
+        found |= {
+            f"predictor.{name}": getattr(self, name) for name in ("confidence", "coverage", "upper_coverage", "width")
+        }
         found |= {"predictor.held_out": self.held_out, "predictor.fitted": self.fitted, "predictor.parts": self.parts}
         for base in self.baselines:
             found |= {f"predictor.baseline.{base.name}.{name}": getattr(base, name) for name in ("mape", "tau")}
@@ -127,7 +126,12 @@ class ErrorCard:
         lines = [f"latency on {self.held_out} held-out nets, fitted to {self.fitted} nets and {self.parts} parts", head]
         lines += [_line(score) for score in (self.score, *self.baselines)]
         floor = "unknown" if math.isnan(self.noise_floor) else f"{self.noise_floor:.1%}"
+        lines.append(f"error {self.below_baseline:.0%} below the best one-feature baseline")
         lines.append(f"repeat noise {floor}; learned correction: {self.correction}")
+        lines.append(
+            f"intervals of {self.confidence:.0%} hold {self.coverage:.0%}, {self.width:.1%} wide on average; "
+            f"upper bounds hold {self.upper_coverage:.0%}"
+        )
         lines += [
             f"  with {family:<13}{error:>8.1%}  ({count} nets)" for family, (error, count) in self.families.items()
         ]
@@ -140,7 +144,7 @@ class ErrorCard:
 
 def repeat_noise(rows: Sequence[Row]) -> float:
     """Mean relative error of one measurement, from pairs of them: E|a - b| is sqrt 2 times E|a - truth|."""
-    first = {row.name: row.median_ms for row in rows if row.split in ("fit", "held_out")}
+    first = {row.name: row.median_ms for row in rows if row.split in (*FITTED, "held_out")}
     pairs = [(first[row.name], row.median_ms) for row in rows if row.split == "repeat" and row.name in first]
     if not pairs:
         return math.nan

@@ -1,5 +1,7 @@
 """How far predictions are from measurements."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.stats import kendalltau
 
@@ -31,3 +33,27 @@ def r_squared(measured: Array, predicted: Array) -> float:
 def tau(measured: Array, predicted: Array) -> float:
     """Kendall's rank correlation, tau-b; NaN below two rows or where either side is constant."""
     return float(kendalltau(measured, predicted).statistic) if len(measured) > 1 else float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Errors of one predictor on the held-out nets; shares, not per cent."""
+
+    name: str
+    mape: float
+    within_5: float
+    within_10: float
+    r2: float
+    tau: float
+
+    @classmethod
+    def of(cls, name: str, measured: Array, predicted: Array) -> "Score":
+        """From measured and predicted milliseconds."""
+        return cls(
+            name=name,
+            mape=mape(measured, predicted),
+            within_5=within(measured, predicted, 0.05),
+            within_10=within(measured, predicted, 0.10),
+            r2=r_squared(measured, predicted),
+            tau=tau(measured, predicted),
+        )

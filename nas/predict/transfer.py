@@ -20,7 +20,16 @@ from nas.shapes import TaskShape
 from nas.space import SearchSpace
 
 ELSEWHERE = Deviations(
-    single=0.02, group=0.3, width=0.03, overall=0.5, group_call=0.1, call=0.5, group_cost=0.03, cost=0.3, first=0.3
+    single=0.02,
+    group=0.5,
+    width=0.03,
+    overall=0.5,
+    group_call=0.1,
+    call=0.3,
+    group_cost=0.03,
+    cost=0.1,
+    first=0.1,
+    net=0.5,
 )
 """From one device or workload to another: wide where parts have an effect in common, narrow for each alone."""
 

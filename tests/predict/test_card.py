@@ -8,8 +8,8 @@ import pytest
 from nas.errors import MeasurementError
 from nas.predict import ErrorCard, fit_predictor
 from nas.predict.baseline import Baseline
-from nas.predict.card import Score, repeat_noise
-from nas.predict.metrics import mape, r_squared, relative_errors, tau, within
+from nas.predict.card import repeat_noise
+from nas.predict.metrics import Score, mape, r_squared, relative_errors, tau, within
 from tests.predict.tables import costed, row, table
 from tests.spaces import DIGITS, shipped
 
@@ -61,7 +61,7 @@ def card() -> ErrorCard:
 
 def test_card_judges_held_out_nets_beside_baselines(card: ErrorCard) -> None:
     assert (card.held_out, card.fitted) == (20, 40) and len(card.cases) == 20
-    assert [base.name for base in card.baselines] == ["params", "flops", "depth"]
+    assert [base.name for base in card.baselines] == ["params", "flops", "activations", "depth"]
     assert card.score.mape < min(base.mape for base in card.baselines)
     errors = [case.error for case in card.cases]
     assert errors == sorted(errors, reverse=True) and card.score.mape == pytest.approx(np.mean(errors))
@@ -82,12 +82,17 @@ def test_card_as_figures_data_and_text(card: ErrorCard) -> None:
         "predictor.noise_floor",
         "predictor.baseline.params.mape",
         "predictor.baseline.flops.mape",
+        "predictor.baseline.activations.mape",
         "predictor.baseline.depth.mape",
+        "predictor.coverage",
+        "predictor.upper_coverage",
+        "predictor.width",
     } <= set(figures)
     assert json.loads(json.dumps(card.to_dict()))["cases"][0]["digest"] == card.cases[0].digest
     text = card.text()
     assert f"{card.score.mape:.1%}" in text and f"worst {card.cases[0].digest}" in text
-    assert text.count("\n") < 20 and "unknown" in replace(card, noise_floor=math.nan).text()
+    assert "below the best one-feature baseline" in text and f"intervals of 90% hold {card.coverage:.0%}" in text
+    assert text.count("\n") < 24 and "unknown" in replace(card, noise_floor=math.nan).text()
 
 
 def test_perfect_score() -> None:
@@ -99,3 +104,11 @@ def test_card_without_held_out_nets_is_refused() -> None:
     rows = table(space, costed(space, DIGITS), nets=10, held_out=1)
     with pytest.raises(MeasurementError, match="two held-out nets or more, the table has 1: raise profile.seconds"):
         ErrorCard.of(fit_predictor(rows, space, DIGITS), rows, space, DIGITS)
+
+
+def test_card_states_and_observes_the_intervals(card: ErrorCard) -> None:
+    assert card.confidence == 0.9 and 0.7 < card.coverage <= 1 and 0.7 < card.upper_coverage <= 1
+    assert 0.03 < card.width < 0.4
+    best = min(base.mape for base in card.baselines)
+    assert card.below_baseline == pytest.approx(1 - card.score.mape / best) and card.below_baseline > 0
+    assert math.isnan(replace(card, baselines=()).below_baseline)
