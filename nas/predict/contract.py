@@ -30,6 +30,11 @@ class LatencyPredictor(Protocol):
 class PredictConfig:
     """How a predictor is fitted. `correction` is chosen by cross-validation unless it is named."""
 
+    base: str | None = None
+    """Table that an earlier `nas fit` kept: its predictor is carried to this device and workload by a few nets."""
+    transfer_nets: Annotated[int, Field(ge=2)] = 10
+    """How many nets `nas profile` measures where there is a base."""
+
     correction: Literal["auto", "none", "ridge", "trees"] = "auto"
     folds: Annotated[int, Field(ge=2)] = 5
     min_rows: Annotated[int, Field(ge=2)] = 30

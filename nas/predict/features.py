@@ -36,6 +36,11 @@ class PartFeatures:
         flops, pairs, width = self.batch * np.array([cost.flops, cost.pairs * heads, site.tokens * site.embed_dim])
         return np.array([1.0, flops / 1e6, cost.params / 1e3, pairs / 1e4, width / 1e4, heads])
 
+    def growth(self, before: "PartFeatures", part: Part) -> float:
+        """Mean ratio of the part's flops, pairs and activations here to those before; 1 for a part without any."""
+        now, then = self.common(part)[[1, 3, 4]], before.common(part)[[1, 3, 4]]
+        return float((now[then > 0] / then[then > 0]).mean()) if (then > 0).any() else 1.0
+
     def own(self, part: Part) -> dict[str, float]:
         """The part's own knobs, numbers as they are, words as a flag and a flag times its activations."""
         heads = float(dict(part.operator.knobs).get("num_heads", 1))

@@ -34,7 +34,7 @@ class Gaussian:
         """Covariance `[rows, rows]` of the rows' times as shares of their means."""
         times = table @ self.mean
         # a mean near zero would make its row all that matters
-        scaled = table / np.maximum(times, 0.1 * np.median(times))[:, None]
+        scaled = table / np.maximum(times, 0.02 * times.max(initial=0.0))[:, None]
         found: Array = scaled @ self.cov @ scaled.T
         return found
 

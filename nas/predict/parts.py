@@ -59,16 +59,6 @@ class PartTimes:
         table = np.stack([np.sum([features.common(part) for part in arch_parts(arch)], axis=0) for arch in archs])
         return cls(features, {}, {}, Law((), _weights(table, ms)))
 
-    def moved(self, features: PartFeatures) -> "PartTimes":
-        """The laws at another shape, without the measurements, which do not hold there."""
-        return PartTimes(features, {}, self.laws, self.pooled, self.trust)
-
-    def at(self, features: PartFeatures, part: Part) -> float:
-        """The part's time with other features, such as those of longer inputs, over its time, both by law."""
-        law = self.laws.get(part.group) or self.pooled
-        now = self._by_law(law, part) if law else 0.0
-        return law(features.common(part), features.own(part)) / now if law and now > 0 else 1.0
-
     def ms(self, part: Part) -> float:
         """The part's time; 0 if nothing at all was measured."""
         if part not in self._known:

@@ -27,7 +27,7 @@ ELSEWHERE = Deviations(
     group_call=0.1,
     call=0.3,
     group_cost=0.03,
-    cost=0.1,
+    cost=0.3,
     first=0.1,
     net=0.5,
 )
@@ -89,10 +89,12 @@ def _moved(old: Additive, space: SearchSpace, features: PartFeatures) -> Additiv
     weights = np.zeros(census.width)
     for i, part in enumerate(census.parts):
         now, before = parts.get(part) or (old.times.ms(part),) * 2
-        weights[i] = max(now, FLOOR * before) * old.times.at(features, part)
+        weights[i] = max(now, FLOOR * before) * features.growth(old.times.features, part)
     weights[len(census.parts) : -2] = [kinds.get(kind, 0.0) for kind in census.kinds]
     weights[-2:] = old.weights[-2:]
-    moved = replace(old, census=census, times=old.times.moved(features), weights=weights, noise=NOISES[1])
+    moved = replace(
+        old, census=census, times=replace(old.times, features=features, _known={}), weights=weights, noise=NOISES[1]
+    )
     return _around(moved, weights)
 
 
