@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -121,5 +123,24 @@ def test_empty_table_and_table_of_another_space_are_refused() -> None:
         fit_predictor([], shipped("digits_tiny"), DIGITS)
     other = shipped("lm_tiny")
     rows = [r for r in table(other, costed(other, TEXT), nets=5, held_out=5) if r.kind == "net"]
-    with pytest.raises(MeasurementError, match="the table has neither"):
+    with pytest.raises(MeasurementError, match=r"the table has neither \(its 10 rows are of spaces: 's'\)"):
         fit_predictor(rows, shipped("digits_tiny"), DIGITS)
+
+
+def test_arch_of_another_space_is_refused() -> None:
+    space, other = shipped("digits_tiny"), shipped("lm_small")
+    predictor = fit_predictor(table(space, costed(space, DIGITS), nets=10, held_out=2), space, DIGITS)
+    with pytest.raises(MeasurementError, match=r"'digits_tiny', which has no part \w+/0/.*nas profile"):
+        predictor.predict([other.largest()])
+
+
+def test_nets_to_calibrate_are_fitted_too_and_alone_set_the_bounds() -> None:
+    space = shipped("digits_tiny")
+    rows = table(space, costed(space, DIGITS), nets=60, held_out=2, noise=0.03)
+    nets = [r for r in rows if r.split == "fit"]
+    wild = [replace(r, median_ms=r.median_ms * (1.5 if i % 2 else 1 / 1.5)) for i, r in enumerate(nets[:30])]
+    tame = [replace(r, split="calibrate") for r in nets[30:]]
+    parts, plain = [r for r in rows if r.kind == "part"], PredictConfig(correction="none")
+    bounds = [fit_predictor([*parts, *wild, *kept], space, DIGITS, plain).bounds for kept in (tame, nets[30:])]
+    assert [len(b.scores) for b in bounds] == [30, 60]
+    assert np.abs(bounds[0].scores).max() < np.abs(bounds[1].scores).max()
