@@ -1,22 +1,33 @@
 """What the stages of a run share: the run folder, the settings, and what is read from both."""
 
+import json
+import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from nas import data, profiling, tasks
 from nas.arch import Arch
-from nas.errors import CheckpointError
-from nas.predict import choose, fit_predictor
+from nas.errors import CheckpointError, ConfigError
+from nas.predict import choose, fit_predictor, plan_transfer, transfer
 from nas.predict.learned import Corrected
 from nas.run import Run
 from nas.settings import Settings
-from nas.space import SearchSpace, load_space
+from nas.space import SearchSpace, load_space, sample
 from nas.supernet import Supernet
 from nas.train import load_supernet
 
-TABLE = "profile/table.json"
+POOL = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A predictor of another device or workload, and this workload's batch size over its."""
+
+    predictor: Corrected
+    batch: float
 
 
 @dataclass(frozen=True)
@@ -58,23 +69,56 @@ class Job:
     @cached_property
     def measured(self) -> list[profiling.Row]:
         """The rows that the predictor was last fitted to; before that, the device's table as it is."""
-        device, load = self.settings.profile.fingerprint().digest, self.load.digest
-        rows = [profiling.Row.of(data) for data in self.run.read_json(TABLE, [])]
-        if rows and {(row.device, row.workload) for row in rows} == {(device, load)}:
-            return rows
-        return self._table()
+        kept = self.run.read_json(self.table_name, [])
+        return [profiling.Row.of(data) for data in kept] or self._table()
+
+    @cached_property
+    def table_name(self) -> str:
+        """File of the run that keeps the rows of this device and workload."""
+        return f"profile/{self.settings.profile.fingerprint().digest}-{self.load.digest}.json"
 
     def keep_table(self) -> None:
-        """Copies the device's table into the run."""
-        self.run.write_json(TABLE, [asdict(row) for row in self._table()])
+        """Copies the device's table into the run, so that what others add to it changes no prediction of this run."""
+        self.run.write_json(self.table_name, [asdict(row) for row in self._table()])
 
     def _table(self) -> list[profiling.Row]:
         return profiling.profiled(self.run, self.net.space, self.net.shape, self.settings.profile)
 
     @cached_property
+    def base(self) -> "Base | None":
+        """The predictor that is carried over to this device and workload; None if there is none."""
+        path = self.settings.predict.base
+        if path is None:
+            return None
+        rows = read_table(Path(path).expanduser())
+        one, asked = rows[0], self.settings.profile
+        there = replace(
+            asked,
+            batch=one.batch,
+            tokens=one.tokens or None,
+            image_size=one.image_size or None,
+            phase=one.phase,
+            cache=one.cache or None,
+        ).workload(self.net.space, self.net.shape)
+        predictor = fit_predictor(rows, self.net.space, there.shape, self.settings.predict)
+        return Base(predictor, self.load.batch / there.batch)
+
+    @cached_property
     def predictor(self) -> Corrected:
-        """Rebuilt from the device's table."""
-        return fit_predictor(self.measured, self.net.space, self.load.shape, self.settings.predict)
+        """Rebuilt from the device's table, or carried over from another one by the few nets of this."""
+        space, shape, config = self.net.space, self.load.shape, self.settings.predict
+        if self.base is None:
+            return fit_predictor(self.measured, space, shape, config)
+        return transfer(self.base.predictor, self.measured, space, shape, batch=self.base.batch, config=config)
+
+    def telling(self) -> Sequence[Arch]:
+        """The nets to measure here so that the base's predictor can be carried over; none without a base."""
+        if self.base is None:
+            return ()
+        space, rng = self.net.space, random.Random(f"{self.settings.run.seed}/transfer")
+        pool = list(dict.fromkeys(sample(space, rng) for _ in range(POOL)))
+        count = self.settings.predict.transfer_nets
+        return plan_transfer(self.base.predictor, space, self.load.shape, pool, count, batch=self.base.batch)
 
     @property
     def front(self) -> list[dict[str, Any]]:
@@ -83,3 +127,14 @@ class Job:
         if rows is None:
             raise CheckpointError("this run has no finished search of that name: run `nas search` first")
         return list(rows)
+
+
+def read_table(path: Path) -> list[profiling.Row]:
+    """The rows that a fit kept; `ConfigError` if the file is not such a table."""
+    try:
+        rows = [profiling.Row.of(data) for data in json.loads(path.read_text())]
+    except (OSError, ValueError, TypeError, CheckpointError) as error:
+        raise ConfigError(f"predict.base must be a table that `nas fit` kept, {path} is none: {error}") from error
+    if not rows:
+        raise ConfigError(f"predict.base must be a table with rows, {path} has none: profile and fit that device first")
+    return rows

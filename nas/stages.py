@@ -67,7 +67,7 @@ def train(job: Job) -> None:
 def profile(job: Job) -> None:
     """The device's table."""
     cfg = job.settings.profile
-    rows = profiling.profile(job.net, cfg, job.run, job.settings.run.seed, choose=job.choose)
+    rows = profiling.profile(job.net, cfg, job.run, job.settings.run.seed, choose=job.choose, only=job.telling())
     device = cfg.fingerprint()
     job.run.write_json(DEVICE, {**device.to_dict(), "workload": job.load.to_dict(), "rows": len(rows)})
     say(f"profile   {len(rows)} measurements of {device.runtime} on this device, in {cfg.tables(job.run).path}")
@@ -80,6 +80,7 @@ def fit(job: Job) -> None:
     job.run.write_json(CARD, card.to_dict())
     job.run.record(card.figures())
     say(card.text())
+    say(f"fit       table kept in {job.run.path / job.table_name}")
     best = beside_softmax(job.measured, job.net.space)
     job.run.write_json(OPERATORS, best)
     if lost := losers(best):

@@ -111,16 +111,16 @@ class Bench:
 
     def _measure(self, items: Sequence[_Item]) -> None:
         start, before, config = time.monotonic(), moment(), self.config
-        ready = [(item, found) for item in items if (found := self._ready(item)) is not None]
+        ready = self._ready(items)
         if not ready:
             return
         settings = self.runtime.timer(config.timer)
         if items[0].kind == "part":
             settings = replace(settings, precision=PART_HASTE * settings.precision, max_ms=settings.max_ms / PART_HASTE)
-        programs = [program for _, (_, program) in ready]
+        programs = [program for _, _, program in ready]
         timings, reference = time_interleaved(programs, self.reference, settings, threads=config.threads)
         load, shared = foreign_load(before), (time.monotonic() - start) / len(ready)
-        for (item, (cut, program)), timing in zip(ready, timings, strict=True):
+        for (item, cut, program), timing in zip(ready, timings, strict=True):
             row = self._row(item, cut, program, timing, reference, load, shared)
             self.log.append(row_data(row))
             self.rows.append(row)
@@ -129,18 +129,27 @@ class Bench:
         else:
             self.tracker.set(self.elapsed, f"{len(self.rows)} measured")
 
-    def _ready(self, item: _Item) -> tuple[Cut, Program] | None:
-        """Cut and program; None, said once, where the runtime cannot run it."""
-        cut = item.cut()
-        try:
-            return cut, cut.program(self.runtime)
-        except MeasurementError as error:
-            if self.runtime.name == "eager":
-                raise
-            if item.name not in self.refused:
-                say(f"profile: left out {item.name}: {error}")
-            self.refused.add(item.name)
-            return None
+    def _ready(self, items: Sequence[_Item]) -> list[tuple[_Item, Cut, Program]]:
+        """Items with their cuts and programs; those that the runtime cannot run are left out, which is said once."""
+        cuts = [item.cut() for item in items]
+        wanted = [cut.checked() for cut in cuts]
+        made = self.runtime.prepare_all([(cut.module, cut.inputs) for cut in cuts])
+        found = []
+        for item, cut, sizes, program in zip(items, cuts, wanted, made, strict=True):
+            try:
+                if isinstance(program, MeasurementError):
+                    raise program
+                found.append((item, cut, cut.accepted(program, sizes, self.runtime)))
+            except MeasurementError as error:
+                self._leave_out(item, error)
+        return found
+
+    def _leave_out(self, item: _Item, error: MeasurementError) -> None:
+        if self.runtime.name == "eager":
+            raise error
+        if item.name not in self.refused:
+            say(f"profile: left out {item.name}: {error}")
+        self.refused.add(item.name)
 
     def _row(
         self,

@@ -1,6 +1,5 @@
 """Parts and steps of a network as plain modules `f(*tensors)`, which is all that a runtime knows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,19 +14,17 @@ from nas.supernet import Supernet, decode
 from nas.supernet.block import Block
 from nas.supernet.stem import TokenStem
 
-Call = Callable[..., Any]
-
 
 class Piece(nn.Module):
-    """A part of a network."""
+    """A part of a network with what it is told beside the tokens."""
 
-    def __init__(self, module: nn.Module, call: Call) -> None:
+    def __init__(self, module: nn.Module, *told: Any) -> None:
         super().__init__()
-        self.module, self._call = module, call
+        self.module, self._told = module, told
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, x: Tensor) -> Any:
         """The part's output."""
-        return self._call(self.module, *inputs)
+        return self.module(x, *self._told)
 
 
 @dataclass(frozen=True, slots=True)

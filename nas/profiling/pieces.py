@@ -38,10 +38,18 @@ class Cut:
 
     def program(self, runtime: Runtime) -> Program:
         """The module on a runtime; `MeasurementError` unless it gives there what the slice gives."""
+        wanted = self.checked()
+        return self.accepted(runtime.prepare(self.module, self.inputs), wanted, runtime)
+
+    def checked(self) -> Tensors:
+        """What the slice gives; `MeasurementError` unless the module gives the same."""
         with torch.inference_mode():
             wanted, got = (tensors_of(f(*self.inputs)) for f in (self.slice, self.module))
         self._compare(wanted, got, EXACT, "its operator's parameters are not leading corners, run tests/operators")
-        program = runtime.prepare(self.module, self.inputs)
+        return wanted
+
+    def accepted(self, program: Program, wanted: Tensors, runtime: Runtime) -> Program:
+        """The program; `MeasurementError` unless it gives what is wanted."""
         narrow = runtime.setup.dtype != torch.float32
         remedy = f"runtime {runtime.name!r} computes something else, use another profile.runtime"
         self._compare(wanted, program.outputs(), NARROW if narrow else runtime.tolerance, remedy)
@@ -77,9 +85,9 @@ def cut_part(net: Supernet, part: Part, load: Workload, *, seed: int) -> Cut:
         return _gate(net, part, inputs, load)
     if part.kind == "stem" and load.phase == "decode":
         return _stem_step(net, part, inputs, load)
-    small, big, call = _ends(net, part)
+    small, big, told = _ends(net, part)
     x = inputs[:, -1:] if load.phase == "decode" else inputs
-    return Cut(part.key, Piece(small.eval(), call), lambda x: call(big, x), (x,))
+    return Cut(part.key, Piece(small, *told).eval(), Piece(big, *told), (x,))
 
 
 def _inputs(net: Supernet, part: Part, load: Workload, seed: int) -> Tensor:
@@ -90,14 +98,14 @@ def _inputs(net: Supernet, part: Part, load: Workload, seed: int) -> Tensor:
     return torch.randn(load.batch, tokens, part.embed_dim, generator=torch.Generator().manual_seed(seed))
 
 
-def _ends(net: Supernet, part: Part) -> tuple[nn.Module, nn.Module, Callable[[nn.Module, Tensor], Any]]:
+def _ends(net: Supernet, part: Part) -> tuple[nn.Module, nn.Module, tuple[int, ...]]:
     small = extract(net, _with_widths(net.space.smallest(), part)).net
     if part.kind == "stem":
-        return small.stem, net.stem, lambda module, x: module(x, part.embed_dim)
+        return small.stem, net.stem, (part.embed_dim,)
     if part.kind == "head":
-        return small.head, net.head, lambda module, x: module(x)
+        return small.head, net.head, ()
     index = part.stage - 1
-    return small.transitions[index], net.transitions[index], lambda module, x: module(x, part.to_dim)
+    return small.transitions[index], net.transitions[index], (part.to_dim,)
 
 
 def _stem_step(net: Supernet, part: Part, x: Tensor, load: Workload) -> Cut:
@@ -118,11 +126,9 @@ def _with_widths(arch: Arch, part: Part) -> Arch:
 def _gate(net: Supernet, part: Part, x: Tensor, load: Workload) -> Cut:
     big, site = _placed(net, part, _position(net, part))
     gate = big.gates[part.gate]
-    small = fill(type(gate)(site), gate).eval()
+    small = fill(type(gate)(site), gate)
     x = x[:, -1:] if load.phase == "decode" else x
-    return Cut(
-        part.key, Piece(small, lambda module, x: module(x, Context(site))), lambda x: gate(x, Context(site)), (x,)
-    )
+    return Cut(part.key, Piece(small, Context(site)).eval(), Piece(gate, Context(site)), (x,))
 
 
 def _block(net: Supernet, part: Part, x: Tensor, load: Workload) -> Cut:

@@ -36,12 +36,14 @@ def profile(
     seed: int,
     *,
     choose: Choose = in_order,
+    only: Sequence[Arch] = (),
     runtime: Runtime | None = None,
 ) -> list[Row]:
     """All rows of this device and workload, those of earlier calls and other runs included.
 
     The minutes go into parts first, then into nets to calibrate and those that `choose` picks, in turn. Held-out nets
-    come last and on top, the exam of what the minutes gave. Each row is on disk once it is measured.
+    come last and on top, the exam of what the minutes gave. With `only`, those nets are measured instead, whatever the
+    minutes. Each row is on disk once it is measured.
     """
     seconds, tables = 60 * config.minutes, config.tables(run)
     with evaluating(net):
@@ -50,9 +52,12 @@ def profile(
             nets = plan.plan_nets(
                 net.space, bench.net.shape, calibrate=CALIBRATE, held_out=config.held_out_nets, pool=POOL, seed=seed
             )
-            parts = plan.plan_parts(net.space, random.Random(f"{seed}/parts"))
-            bench.measure_parts(parts, until=PARTS_UNTIL * seconds)
-            _measure_nets(bench, nets, choose, until=seconds)
+            if only:
+                bench.measure_nets([(arch, "fit") for arch in only], until=float("inf"))
+            else:
+                parts = plan.plan_parts(net.space, random.Random(f"{seed}/parts"))
+                bench.measure_parts(parts, until=PARTS_UNTIL * seconds)
+                _measure_nets(bench, nets, choose, until=seconds)
         with track("held out", len(nets.held_out) + config.repeat_nets) as tracker:
             bench.examine(nets.held_out, config.repeat_nets, tracker)
     if not bench.rows:

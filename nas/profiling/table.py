@@ -9,7 +9,7 @@ import numpy as np
 from nas.arch import Arch
 from nas.errors import CheckpointError, MeasurementError
 from nas.profiling.device import Device
-from nas.profiling.workload import Workload
+from nas.profiling.workload import Phase, Workload
 from nas.run import Run
 
 Kind = Literal["part", "net"]
@@ -48,7 +48,7 @@ class Row:
     batch: int
     tokens: int
     image_size: int
-    phase: str
+    phase: Phase
     cache: int
     peak_memory_bytes: int | None = None
     energy_mj: float | None = None

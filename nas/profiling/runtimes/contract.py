@@ -1,6 +1,7 @@
 """What a runtime is: it makes a module ready to run and says how long calls of it take."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import ClassVar
@@ -8,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from nas.errors import ConfigError, MissingDependencyError
+from nas.errors import ConfigError, MeasurementError, MissingDependencyError
 from nas.profiling.program import Program, Tensors
 from nas.profiling.timer import TimerConfig
 
@@ -46,6 +47,16 @@ class Runtime(ABC):
     @abstractmethod
     def prepare(self, module: nn.Module, inputs: Tensors) -> Program:
         """The module made ready; `MeasurementError` if this runtime cannot run it."""
+
+    def prepare_all(self, modules: Sequence[tuple[nn.Module, Tensors]]) -> list[Program | MeasurementError]:
+        """Each made ready, or the reason why it cannot be; runtimes that take long for one may do several at once."""
+        return [self._tried(module, inputs) for module, inputs in modules]
+
+    def _tried(self, module: nn.Module, inputs: Tensors) -> Program | MeasurementError:
+        try:
+            return self.prepare(module, inputs)
+        except MeasurementError as error:
+            return error
 
     def timer(self, usual: TimerConfig) -> TimerConfig:
         """The timer settings that suit the runtime."""

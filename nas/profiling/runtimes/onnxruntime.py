@@ -1,7 +1,11 @@
 """ONNX Runtime on the CPU: the module as a static ONNX file, and a session that runs it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +14,15 @@ from torch import nn
 
 from nas.errors import MeasurementError
 from nas.profiling.clock import clock_for
-from nas.profiling.program import HostProgram, Program, Tensors
+from nas.profiling.program import HostProgram, Program, Rotating, Tensors
 from nas.profiling.runtimes.contract import Runtime, Setup, cpu_only, package_version
+from nas.profiling.timer import TimerConfig
 from nas.programs import onnx_bytes, trace
 
 PROVIDERS = ["CPUExecutionProvider"]
+COPIES = 3
+WORKERS = min(8, os.cpu_count() or 1)
+ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +43,40 @@ class Engine(Runtime):
         super().__init__(setup)
         cpu_only(self)
         self.version()
+        self._pool: ProcessPoolExecutor | None = None
 
     def version(self) -> str:
         """The package's."""
         return package_version("onnxruntime")
 
     def prepare(self, module: nn.Module, inputs: Tensors) -> Program:
-        """A session whose inputs are bound once, so that a call is the network and little else."""
+        """Sessions whose inputs are bound once, so that a call is the network and little else."""
         portable = export(self.name, module, inputs)
+        return self._rotating(portable)
+
+    def prepare_all(self, modules: Sequence[tuple[nn.Module, Tensors]]) -> list[Program | MeasurementError]:
+        """Exported on all cores, since that takes longer than measuring; nothing is timed meanwhile."""
+        if len(modules) < 2 or WORKERS < 2:
+            return super().prepare_all(modules)
+        try:
+            exported = list(self._exporters().map(_exported, [(self.name, *given) for given in modules]))
+        except BrokenProcessPool:  # a caller's script without a main guard, or too little memory
+            return super().prepare_all(modules)
+        return [e if isinstance(e, MeasurementError) else self._rotating(e) for e in exported]
+
+    def _rotating(self, portable: Portable) -> Program:
+        return Rotating([self._program(portable) for _ in range(COPIES)])
+
+    def _exporters(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn"))
+        return self._pool
+
+    def timer(self, usual: TimerConfig) -> TimerConfig:
+        """More rounds: an export takes longer than they do."""
+        return replace(usual, min_repeats=ROUNDS * usual.min_repeats, max_repeats=ROUNDS * usual.max_repeats)
+
+    def _program(self, portable: Portable) -> Program:
         try:
             session = session_of(portable.content, self.setup.threads)
         except Exception as error:  # the package's errors have no base class but this
@@ -68,6 +102,14 @@ def export(runtime: str, module: nn.Module, inputs: Tensors) -> Portable:
         raise refusal(runtime, error) from error
     arrays = {name: x.contiguous().numpy() for name, x in zip(names, given, strict=True)}
     return Portable(content, arrays)
+
+
+def _exported(given: tuple[str, nn.Module, Tensors]) -> Portable | MeasurementError:
+    torch.set_num_threads(1)
+    try:
+        return export(*given)
+    except MeasurementError as error:
+        return error
 
 
 def session_of(model: bytes | str, threads: int) -> Any:
