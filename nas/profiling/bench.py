@@ -9,12 +9,10 @@ from functools import partial
 from nas.arch import Arch
 from nas.errors import MeasurementError
 from nas.profiling.device import Device, foreign_load, moment
-from nas.profiling.energy import energy_mj
-from nas.profiling.memory import peak_memory_bytes
 from nas.profiling.parts import Part
 from nas.profiling.pieces import Cut, cut_net, cut_part
 from nas.profiling.program import Program
-from nas.profiling.runtimes import Runtime
+from nas.profiling.runtimes import Facts, Runtime
 from nas.profiling.settings import ProfileConfig
 from nas.profiling.table import Kind, Row, Split, log_name, read_rows, row_data
 from nas.profiling.timer import Timing, noise_floor, time_interleaved
@@ -162,8 +160,7 @@ class Bench:
         seconds: float,
     ) -> Row:
         config, load, device = self.config, self.load, self.device
-        whole = item.kind == "net"
-        seen = whole and self.runtime.name == "eager"
+        facts = self.runtime.facts(cut.module, cut.inputs, program) if item.kind == "net" else Facts()
         return Row(
             kind=item.kind,
             name=item.name,
@@ -189,7 +186,7 @@ class Bench:
             image_size=load.image_size,
             phase=load.phase,
             cache=load.cache,
-            peak_memory_bytes=peak_memory_bytes(cut.module, cut.inputs) if seen else None,
-            energy_mj=energy_mj(program) if whole else None,
+            peak_memory_bytes=facts.peak_memory_bytes,
+            energy_mj=facts.energy_mj,
             seconds=seconds,
         )

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nas.profiling.memory import peak_memory_bytes
 from nas.profiling.modules import tensors_of
 from nas.profiling.program import Program, Tensors
-from nas.profiling.runtimes import Runtime, Setup
+from nas.profiling.runtimes import Facts, Runtime, Setup
 from nas.profiling.timer import Timing
 
 
@@ -51,3 +52,6 @@ class FakeRuntime(Runtime):
         with torch.no_grad():
             shown = tuple(y + self.error for y in tensors_of(module(*inputs)))
         return FakeProgram(weighed(module), shown=shown)
+
+    def facts(self, module: nn.Module, inputs: Tensors, program: Program) -> Facts:
+        return Facts(peak_memory_bytes(module, inputs))

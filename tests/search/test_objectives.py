@@ -44,7 +44,7 @@ def test_only_limits_that_are_set_count() -> None:
     limits = load(ConstraintsConfig, {"latency_ms": 4, "accuracy": 0.9})
     found = named_constraints(limits, ACCURACY)
     assert found == (
-        Constraint(name="latency_ms", bound=4.0),
+        Constraint(name="latency_upper_ms", bound=4.0, label="latency_ms at 90% confidence"),
         Constraint(name="accuracy", bound=0.9, direction="maximise"),
     )
     with pytest.raises(ConfigError, match=r"accuracy needs a task .* judged by bits_per_byte: set constraints.bits_pe"):
@@ -77,3 +77,5 @@ def test_cheap_objectives_are_the_closed_form_and_predicted_once(space: SearchSp
     assert first[0] == first[2]
     assert cheap([large, small]) == [first[1], first[0]]
     assert asked == [2]
+    bounded = CheapObjectives(space, SHAPE, predict, lambda archs: [5.0] * len(archs))
+    assert bounded([large])[0] == {**first[1], "latency_upper_ms": 5.0}

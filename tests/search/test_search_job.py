@@ -98,15 +98,21 @@ def test_the_front_is_judged_by_what_was_measured(problem: Problem) -> None:
     figures = summary(outcome, rows, "accuracy")
     assert (figures["search.evaluations"], figures["search.duplicates"]) == (60, 0)
     assert figures["search.front.size"] == sum(row["is_front"] for row in rows)
-    assert figures["search.evaluations_to_random"] <= 20
+    assert figures["search.evaluations_to_random"] <= 20 and "search.front.violations" not in figures
+    bounded = summary(outcome, rows, "accuracy", 1e3)
+    assert (bounded["search.front.measured"], bounded["search.front.violations"]) == (5, 1)
 
 
 def test_problems_are_refused_before_long_work(net: Supernet, task: Task) -> None:
     config = load(SearchConfig, SETTINGS)
     with pytest.raises(ConfigError, match="needs a latency predictor: run `nas profile` and `nas fit` first"):
         supernet_problem(net, task, None, config, ConstraintsConfig())
-    with pytest.raises(InfeasibleError, match="meets latency_ms <= 0.5: the cheapest has latency_ms 1"):
-        supernet_problem(net, task, predict, config, load(ConstraintsConfig, {"latency_ms": 0.5}))
+    limits = load(ConstraintsConfig, {"latency_ms": 1.2})
+    assert supernet_problem(net, task, predict, config, limits, upper=predict).founders
+    with pytest.raises(
+        InfeasibleError, match="latency_ms at 90% confidence <= 1.2: the cheapest has latency_upper_ms 1.5"
+    ):
+        supernet_problem(net, task, predict, config, limits, upper=lambda archs: [1.5 * ms for ms in predict(archs)])
 
 
 def test_workers_get_no_test_split(net: Supernet, task: Task, data: Dataset) -> None:

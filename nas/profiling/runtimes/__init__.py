@@ -4,9 +4,9 @@ import importlib
 import pkgutil
 
 from nas.errors import ConfigError
-from nas.profiling.runtimes.contract import Runtime, Setup
+from nas.profiling.runtimes.contract import Facts, Runtime, Setup
 
-__all__ = ["Runtime", "Setup", "get", "names"]
+__all__ = ["Facts", "Runtime", "Setup", "get", "names"]
 
 
 def names() -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from torch import nn
 
 from nas.errors import ConfigError, MeasurementError
 from nas.profiling.program import Program, Tensors
-from nas.profiling.runtimes.contract import Runtime, Setup, package_version
+from nas.profiling.runtimes.contract import Facts, Runtime, Setup, package_version
 from nas.profiling.runtimes.onnxruntime import Portable, export, feeds, refusal, session_of
 from nas.profiling.timer import TimerConfig
 
@@ -76,6 +76,11 @@ class Engine(Runtime):
         """The exported file in a folder of its own, gone with the program."""
         return Timed(self.template, self.setup, export(self.name, module, inputs), inputs[0].shape[0])
 
+    def facts(self, module: nn.Module, inputs: Tensors, program: Program) -> Facts:
+        """What the program printed when it ran last: this machine's memory and energy would say nothing."""
+        last = program.last if isinstance(program, Timed) else None
+        return Facts() if last is None else Facts(None if last.peak_memory_bytes is None else round(last.peak_memory_bytes), last.energy_mj)
+
 
 class Timed:
     """A file and the command that times it."""
@@ -88,6 +93,7 @@ class Timed:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.model = folder / "model.onnx"
         self.model.write_bytes(portable.content)
+        self.last: Reading | None = None
 
     def outputs(self) -> Tensors:
         """What the file gives in ONNX Runtime on this machine: the device's own results are not visible."""
@@ -106,7 +112,8 @@ class Timed:
         """Runs the program for so many calls; `MeasurementError` says what it did instead of printing numbers."""
         values = {"model": self.model, "repeats": repeats, "threads": self._setup.threads, "batch": self._batch}
         command = [word.format_map(values) for word in self._template]
-        return parse(run(command, self._setup.timeout_s), shlex.join(command))
+        self.last = parse(run(command, self._setup.timeout_s), shlex.join(command))
+        return self.last
 
 
 def template(command: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nas.errors import ConfigError, MeasurementError, MissingDependencyError
+from nas.profiling.energy import energy_mj
 from nas.profiling.program import Program, Tensors
 from nas.profiling.timer import TimerConfig
 
@@ -24,6 +25,14 @@ class Setup:
     command: str = ""
     device_name: str = ""
     timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one call beside its time; None where it cannot be known."""
+
+    peak_memory_bytes: int | None = None
+    energy_mj: float | None = None
 
 
 class Runtime(ABC):
@@ -57,6 +66,10 @@ class Runtime(ABC):
             return self.prepare(module, inputs)
         except MeasurementError as error:
             return error
+
+    def facts(self, module: nn.Module, inputs: Tensors, program: Program) -> Facts:
+        """Memory and energy of a call, as far as they can be measured here."""
+        return Facts(energy_mj=energy_mj(program))
 
     def timer(self, usual: TimerConfig) -> TimerConfig:
         """The timer settings that suit the runtime."""

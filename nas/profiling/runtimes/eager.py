@@ -7,8 +7,10 @@ from torch import nn
 
 from nas.errors import ConfigError
 from nas.profiling.clock import clock_for
+from nas.profiling.energy import energy_mj
+from nas.profiling.memory import peak_memory_bytes
 from nas.profiling.program import HostProgram, Program, Tensors
-from nas.profiling.runtimes.contract import Runtime, Setup
+from nas.profiling.runtimes.contract import Facts, Runtime, Setup
 
 
 class Engine(Runtime):
@@ -30,6 +32,11 @@ class Engine(Runtime):
         """The module on the device in the wanted dtype."""
         placed, given = self.place(module, inputs)
         return self.program(placed, given)
+
+    def facts(self, module: nn.Module, inputs: Tensors, program: Program) -> Facts:
+        """What PyTorch allocates, and the processor's energy where it is counted."""
+        placed, given = self.place(module, inputs)
+        return Facts(peak_memory_bytes(placed, given), energy_mj(program))
 
     def place(self, module: nn.Module, inputs: Tensors) -> tuple[nn.Module, Tensors]:
         """Module and inputs on the device; whole numbers keep their dtype."""

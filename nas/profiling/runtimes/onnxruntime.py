@@ -106,6 +106,9 @@ def export(runtime: str, module: nn.Module, inputs: Tensors) -> Portable:
 
 def _exported(given: tuple[str, nn.Module, Tensors]) -> Portable | MeasurementError:
     torch.set_num_threads(1)
+    _, module, inputs = given
+    with torch.no_grad():
+        module(*inputs)  # operators build their tables at the first call, and none can be built while tracing
     try:
         return export(*given)
     except MeasurementError as error:
