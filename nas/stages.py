@@ -28,6 +28,7 @@ from nas.settings import Settings
 from nas.train import evaluate, load_retrained, retrain, train_supernet, weights_digest
 
 CARD, DEVICE, OPERATORS = "profile/card.json", "profile/device.json", "profile/operators.json"
+TIMED = ("run", "profile", "search")
 CHAIN = ("train", "profile", "fit", "search", "retrain", "export", "report")
 
 
@@ -39,6 +40,8 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
         return
     before = job.run.read_json("run.json", {})
     _introduce(job.run, before, asked, overrides)
+    if stage in TIMED:
+        asked.profile.engine()  # a runtime that is not there must not cost a training first
     names = [name for name in CHAIN if not _is_settled(job, name)] if stage == "run" else [stage]
     for name in names:
         try:

@@ -103,6 +103,13 @@ def test_report_as_text_needs_no_more_than_the_folder(finished: Path) -> None:
         (["train", "experiment=digits", "+space.stages.0.block.operators.decayed={}"], "decayed.*not legal in domain"),
         (["train", "experiment=digits", "+space.stages.0.block.operators.softmax.window=[3]"], "unknown window"),
         (["search"], "no trained supernet"),
+        (["run", "profile.runtime=tensorrt"], "profile.runtime must be one of .*onnxruntime.*got 'tensorrt'"),
+        (["run", "profile.runtime=command", "profile.command=no-such-program {model}"], "no-such-program.*not found"),
+        (["run", "profile.runtime=cuda_graph"], "needs profile.device=cuda"),
+        (
+            ["profile", "profile.dtype=bfloat16", "profile.runtime=onnxruntime"],
+            "runs float32, got.*change profile.dtype",
+        ),
     ],
 )
 def test_wrong_input_is_one_paragraph_before_long_work(args: list[str], message: str, tmp_path: Path) -> None:
@@ -124,6 +131,10 @@ def test_wrong_input_on_a_finished_run(
         (["search", "search.seed=9"], "search.name"),
         (["search", "search.objectives=[beauty]", "search.name=o"], "beauty"),
         (["retrain", "retrain.archs=[0123]"], "must be of the front"),
+        (["fit", "profile.threads=2"], "a latency predictor needs measurements of this device"),
+        (["fit", "profile.batch=3"], "other workloads (shape, batch, phase)"),
+        (["profile", "profile.phase=decode"], "are for token tasks, these are images"),
+        (["profile", "predict.base=nowhere.json"], "predict.base must be a table that `nas fit` kept"),
         (["retrain", "retrain.steps=6"], "was retrained with other settings (steps 5)"),
     ):
         with pytest.raises(SystemExit) as stop:
