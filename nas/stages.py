@@ -38,10 +38,10 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
     if text_only:
         print(report.text(job.run))
         return
-    before = job.run.read_json("run.json", {})
-    _introduce(job.run, before, asked, overrides)
     if stage in TIMED:
         asked.profile.engine()  # a runtime that is not there must not cost a training first
+    before = job.run.read_json("run.json", {})
+    _introduce(job.run, before, asked, overrides)
     names = [name for name in CHAIN if not _is_settled(job, name)] if stage == "run" else [stage]
     for name in names:
         try:

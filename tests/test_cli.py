@@ -104,7 +104,7 @@ def test_report_as_text_needs_no_more_than_the_folder(finished: Path) -> None:
         (["train", "experiment=digits", "+space.stages.0.block.operators.softmax.window=[3]"], "unknown window"),
         (["search"], "no trained supernet"),
         (["run", "profile.runtime=tensorrt"], "profile.runtime must be one of .*onnxruntime.*got 'tensorrt'"),
-        (["run", "profile.runtime=command", "profile.command=no-such-program {model}"], "no-such-program.*not found"),
+        (["run", "profile.runtime=command", "profile.command='no-such-program {model}'"], "no-such-program.*not found"),
         (["run", "profile.runtime=cuda_graph"], "needs profile.device=cuda"),
         (
             ["profile", "profile.dtype=bfloat16", "profile.runtime=onnxruntime"],
