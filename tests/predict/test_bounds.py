@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,9 @@ def test_bounds_by_hand() -> None:
     predicted, errors = np.ones(9), np.array([-0.04, -0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03, 0.05])
     bounds = Bounds.of(predicted, np.exp(errors), np.ones(9, dtype=bool))
     assert bounds.power == 0.0
+    later = replace(bounds, sitting=0.03).upper(np.ones(1), 0.9)
+    assert later == pytest.approx(np.exp(np.hypot(0.05, 0.03 * 1.2815516)))
+    bounds = replace(bounds, sitting=0.0)
     assert bounds.upper(np.array([2.0]), 0.9) == pytest.approx(2 * np.exp(0.05))
     assert bounds.upper(np.array([2.0]), 0.5) == pytest.approx(2.0)
     low, high = bounds.interval(np.array([2.0]), 0.9)
@@ -19,7 +24,7 @@ def test_bounds_by_hand() -> None:
 
 def test_only_scored_nets_say_how_large_errors_are() -> None:
     errors, scored = np.array([1.0] * 9 + [0.01] * 9), np.array([False] * 9 + [True] * 9)
-    bounds = Bounds.of(np.ones(18), np.exp(errors), scored)
+    bounds = replace(Bounds.of(np.ones(18), np.exp(errors), scored), sitting=0.0)
     assert bounds.upper(np.ones(1), 0.9) == pytest.approx(np.exp(0.01))
 
 

@@ -79,7 +79,11 @@ class Engine(Runtime):
     def facts(self, module: nn.Module, inputs: Tensors, program: Program) -> Facts:
         """What the program printed when it ran last: this machine's memory and energy would say nothing."""
         last = program.last if isinstance(program, Timed) else None
-        return Facts() if last is None else Facts(None if last.peak_memory_bytes is None else round(last.peak_memory_bytes), last.energy_mj)
+        return (
+            Facts()
+            if last is None
+            else Facts(None if last.peak_memory_bytes is None else round(last.peak_memory_bytes), last.energy_mj)
+        )
 
 
 class Timed:
