@@ -102,7 +102,7 @@ def scores(found: Sequence[Score]) -> str:
     rows = [
         _row(s.name, [_percent(s.mape), _percent(s.within_5), _percent(s.within_10), _decimal(s.tau)]) for s in found
     ]
-    return _tabled(("from", "mean error", "within 5 %", "within 10 %", "Kendall's tau"), rows)
+    return _tabled(("from", "error", "≤ 5 %", "≤ 10 %", "tau"), rows)
 
 
 def family_errors(found: Sequence[FamilyError]) -> str:
@@ -114,7 +114,7 @@ def family_errors(found: Sequence[FamilyError]) -> str:
 def worst_cases(found: Sequence[Worst]) -> str:
     """The nets that the predictor is most wrong about."""
     rows = [
-        _row(w.net.digest, [f"{w.net.measured:.3g}", f"{w.net.predicted:.3g}", f"{w.error:+.1%}", escape(w.blocks)])
+        _row(w.net.digest, [f"{w.net.measured:.3g}", f"{w.net.predicted:.3g}", f"{w.error:+.1%}"], wide=w.blocks)
         for w in found
     ]
     return _tabled(("most wrong", "measured, ms", "predicted, ms", "error", "blocks"), rows)
@@ -144,8 +144,9 @@ def _tabled(heads: Sequence[str], rows: Iterable[str], *, key: str = "", caption
     return f'<div class="scroll"><table{name}>{said}{body}</table></div>'
 
 
-def _row(name: str, cells: Sequence[str], mark: str = "") -> str:
+def _row(name: str, cells: Sequence[str], mark: str = "", wide: str = "") -> str:
     plain = "".join(f"<td>{cell}</td>" for cell in cells)
+    plain += f'<td class="wide">{escape(wide)}</td>' if wide else ""
     return f'<tr><th scope="row">{mark}{escape(name)}</th>{plain}</tr>'
 
 
