@@ -108,7 +108,7 @@ class Bench:
             self._measure(missing[i : i + at_once])
 
     def _measure(self, items: Sequence[_Item]) -> None:
-        start, before, config = time.monotonic(), moment(), self.config
+        start, config = time.monotonic(), self.config
         ready = self._ready(items)
         if not ready:
             return
@@ -116,6 +116,7 @@ class Bench:
         if items[0].kind == "part":
             settings = replace(settings, precision=PART_HASTE * settings.precision, max_ms=settings.max_ms / PART_HASTE)
         programs = [program for _, _, program in ready]
+        before = moment()  # only now: making ready may keep our own other processes busy
         timings, reference = time_interleaved(programs, self.reference, settings, threads=config.threads)
         load, shared = foreign_load(before), (time.monotonic() - start) / len(ready)
         for (item, cut, program), timing in zip(ready, timings, strict=True):
