@@ -35,6 +35,7 @@ USAGE = """nas <stage> [override …]
 Settings are Hydra overrides, the same for every stage, and a run folder remembers those it was given:
   nas run                                       first search: byte-level language models, about 5 minutes
   nas run experiment=fashion_mnist              images
+  nas profile profile.minutes=5                 a better latency predictor; profile.runtime=onnxruntime for another one
   nas search search.budget=500                  goes on with the search, up to 500 evaluations
   nas search constraints.latency_ms=4 search.name=under_4_ms
   nas train --cfg job                           shows all settings
