@@ -1,6 +1,7 @@
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pytest
@@ -10,9 +11,15 @@ from torch import Tensor, nn
 from nas.errors import ConfigError, MeasurementError, MissingDependencyError
 from nas.profiling import runtimes
 from nas.profiling.clock import THREAD_CPU, WALL, quiet
+from nas.profiling.pieces import cut_net
+from nas.profiling.program import Rotating
 from nas.profiling.runtimes import Runtime, Setup, contract, onnxruntime
 from nas.profiling.runtimes.eager import as_tensors
+from nas.profiling.workload import workload
+from nas.supernet import Supernet
+from tests.profiling.doubles import FakeProgram
 from tests.profiling.test_command import command
+from tests.spaces import TEXT, shipped
 
 CLOCKS = {
     "eager": THREAD_CPU.name,
@@ -182,3 +189,40 @@ def test_a_file_that_the_session_refuses_is_an_error_of_measurement(monkeypatch:
     monkeypatch.setattr(onnxruntime, "export", broken)
     with pytest.raises(MeasurementError, match="'onnxruntime' must take.*fails with.*use profile.runtime=eager"):
         engine("onnxruntime").prepare(*pair())
+
+
+class Refuses(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[x > 0].sum() if bool((x > 0).any()) else x.sum()
+
+
+def test_exports_on_several_cores_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "WORKERS", 2)
+    net = Supernet(shipped("lm_tiny"), TEXT).eval()
+    # a pattern of blocks is built at an operator's first call, which in a worker is not the constructor's
+    cuts = [cut_net(net, net.space.largest(name), workload(net.space, TEXT), seed=0) for name in ("window", "linear")]
+    torch.manual_seed(0)
+    given = [(cut.module, cut.inputs) for cut in cuts]
+    made = runtimes.get("onnxruntime")(setup("onnxruntime")).prepare_all([*given, (Refuses(), (torch.randn(3),))])
+    for cut, program in zip(cuts, made, strict=False):
+        assert not isinstance(program, MeasurementError)
+        torch.testing.assert_close(program.outputs()[0], cut.module(*cut.inputs), atol=1e-4, rtol=1e-4)
+    assert isinstance(made[2], MeasurementError) and "leave its operators out" in str(made[2])
+
+
+def test_a_pool_that_breaks_leaves_it_to_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def map(self, *_: object) -> Any:
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(onnxruntime, "WORKERS", 2)
+    monkeypatch.setattr(onnxruntime.Engine, "_exporters", lambda _: Broken())
+    module, inputs = pair()
+    made = runtimes.get("onnxruntime")(setup("onnxruntime")).prepare_all([(module, inputs)] * 2)
+    assert not any(isinstance(program, MeasurementError) for program in made)
+
+
+def test_copies_are_timed_in_turn() -> None:
+    copies = [FakeProgram(ms) for ms in (1.0, 2.0, 3.0)]
+    turning = Rotating(copies)
+    assert sorted(turning.elapsed_ms(1) for _ in range(3)) == [1.0, 2.0, 3.0] and turning.clock == "fake"
