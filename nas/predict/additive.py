@@ -117,5 +117,5 @@ class Additive:
         name = names[codes][strange[codes]][0]
         raise MeasurementError(
             f"a latency is predicted only for measured operators, {str(name)!r} is not in the table: run `nas profile` "
-            "on this space, or raise profile.seconds"
+            "on this space, or raise profile.minutes"
         )
