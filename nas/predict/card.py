@@ -73,7 +73,8 @@ class ErrorCard:
         fitted, judged = ([row for row in nets if row.split in names] for names in (FITTED, ("held_out",)))
         if len(judged) < 2:
             raise MeasurementError(
-                f"an error card needs two held-out nets or more, the table has {len(judged)}: raise profile.held_out_nets"
+                f"an error card needs two held-out nets or more, the table has {len(judged)}: "
+                "raise profile.held_out_nets"
             )
         archs, measured = [row.network() for row in judged], _times(judged)
         predicted, (low, high) = predictor.predict(archs), predictor.interval(archs)

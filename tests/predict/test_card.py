@@ -102,7 +102,9 @@ def test_perfect_score() -> None:
 def test_card_without_held_out_nets_is_refused() -> None:
     space = shipped("digits_tiny")
     rows = table(space, costed(space, DIGITS), nets=10, held_out=1)
-    with pytest.raises(MeasurementError, match="two held-out nets or more, the table has 1: raise profile.held_out_nets"):
+    with pytest.raises(
+        MeasurementError, match="two held-out nets or more, the table has 1: raise profile.held_out_nets"
+    ):
         ErrorCard.of(fit_predictor(rows, space, DIGITS), rows, space, DIGITS)
 
 
