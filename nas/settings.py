@@ -10,7 +10,7 @@ from nas.errors import ConfigError
 from nas.export import ExportConfig
 from nas.predict import PredictConfig
 from nas.profiling import ProfileConfig
-from nas.search import ConstraintsConfig, SearchConfig
+from nas.searching import ConstraintsConfig, SearchConfig
 from nas.train import RetrainConfig, TrainConfig
 
 

@@ -23,7 +23,7 @@ from nas.predict import ErrorCard
 from nas.predict.beside_softmax import beside_softmax, losers
 from nas.progress import say
 from nas.run import Run
-from nas.search import finish_front, run_search, summary, supernet_problem, violations
+from nas.searching import finish_front, run_search, summary, supernet_problem, violations
 from nas.settings import Settings
 from nas.train import evaluate, load_retrained, retrain, train_supernet, weights_digest
 

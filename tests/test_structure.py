@@ -17,7 +17,7 @@ ORDER = [
     {"programs"},
     {"data", "tasks", "train", "profiling"},
     {"predict"},
-    {"search"},
+    {"searching"},
     {"export", "report"},
     {"settings"},
     {"job"},
@@ -29,8 +29,8 @@ FILES = sorted(path for path in NAS.rglob("*.py") if "_data" not in path.parts)
 ONLY_IN = {
     "hydra": {"cli.py"},
     "omegaconf": {"cli.py"},
-    "ray": {"search/workers.py"},
-    "optuna": {"search/strategies/nsga2.py"},
+    "ray": {"searching/workers.py"},
+    "optuna": {"searching/strategies/nsga2.py"},
     "altair": {"report"},
     "vl_convert": {"report"},
     "openvino": {"profiling/runtimes/openvino.py"},
@@ -80,7 +80,7 @@ def test_no_grab_bags() -> None:
 
 
 def test_search_cannot_name_the_test_split() -> None:
-    for path in (NAS / "search").rglob("*.py"):
+    for path in (NAS / "searching").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             assert not (isinstance(node, ast.Attribute) and node.attr in ("test", "held_out")), path
             assert not (isinstance(node, ast.Constant) and node.value in ("test", "held_out")), path

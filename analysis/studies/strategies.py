@@ -15,9 +15,9 @@ import torch
 from nas.arch import Arch
 from nas.job import Job
 from nas.run import Run
-from nas.search import Archive, SerialExecutor, hypervolume_curve, search, strategies, supernet_problem
-from nas.search.objectives import Values
-from nas.search.scorer import SupernetScorer
+from nas.searching import Archive, SerialExecutor, hypervolume_curve, search, strategies, supernet_problem
+from nas.searching.objectives import Values
+from nas.searching.scorer import SupernetScorer
 from nas.settings import read_settings
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from nas.arch import Arch
 from nas.errors import ArchError, CheckpointError
 from nas.run import Run
-from nas.search.objectives import METRICS
+from nas.searching.objectives import METRICS
 
 Row = Mapping[str, Any]
 

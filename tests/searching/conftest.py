@@ -2,12 +2,12 @@ from typing import Any
 
 import pytest
 
-from nas.search.executor import Scorer
-from nas.search.objectives import CheapObjectives, Constraint, Objective
-from nas.search.problem import Problem
+from nas.searching.executor import Scorer
+from nas.searching.objectives import CheapObjectives, Constraint, Objective
+from nas.searching.problem import Problem
 from nas.shapes import ImageShape
 from nas.space import SearchSpace, load_space
-from tests.search.toys import Toy
+from tests.searching.toys import Toy
 
 SHAPE = ImageShape(channels=1, height=8, width=8, classes=10)
 OBJECTIVES = (Objective("accuracy", "maximise"), Objective("latency_ms"), Objective("params"))

@@ -8,13 +8,13 @@ import pytest
 from nas.arch import Arch
 from nas.errors import ConfigError, InfeasibleError
 from nas.pareto import hypervolume, least
-from nas.search import strategies
-from nas.search.executor import Scorer
-from nas.search.objectives import Constraint, Objective
-from nas.search.problem import Problem
-from nas.search.strategies import Strategy, surrogate
+from nas.searching import strategies
+from nas.searching.executor import Scorer
+from nas.searching.objectives import Constraint, Objective
+from nas.searching.problem import Problem
+from nas.searching.strategies import Strategy, surrogate
 from nas.space import Encoder, SearchSpace
-from tests.search.toys import Toy
+from tests.searching.toys import Toy
 
 NAMES: tuple[str, ...] = strategies.names()
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-import nas.search
+import nas.searching
 from nas.arch import Arch
 from nas.config import load
 from nas.data import DataConfig, Dataset
 from nas.data import load as load_data
 from nas.errors import ConfigError, InfeasibleError
 from nas.run import Run
-from nas.search import (
+from nas.searching import (
     ConstraintsConfig,
     Evaluation,
     Outcome,
@@ -25,12 +25,12 @@ from nas.search import (
     summary,
     supernet_problem,
 )
-from nas.search.scorer import SupernetScorer
+from nas.searching.scorer import SupernetScorer
 from nas.supernet import Supernet
 from nas.tasks import Task, of
 from nas.train import evaluate
-from tests.search.conftest import space_of
-from tests.search.toys import Toy
+from tests.searching.conftest import space_of
+from tests.searching.toys import Toy
 
 SETTINGS = {"budget": 20, "workers": 0, "first": 8, "batch": 4, "val_limit": 32, "random_share": 0.75}
 
@@ -119,6 +119,6 @@ def test_workers_get_no_test_split(net: Supernet, task: Task, data: Dataset) -> 
     scorer = SupernetScorer.of(net, task, data)
     assert scorer.val is data.val
     assert not any(isinstance(value, Dataset) for value in vars(scorer).values())
-    for file in Path(str(nas.search.__file__)).parent.rglob("*.py"):
+    for file in Path(str(nas.searching.__file__)).parent.rglob("*.py"):
         names = {n.attr for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)}
         assert not names & {"test", "held_out"}, file

@@ -10,8 +10,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 
 from nas.arch import Arch, Knob
 from nas.pareto import least, ranks
-from nas.search.problem import Problem
-from nas.search.strategies.contract import Strategy, Told
+from nas.searching.problem import Problem
+from nas.searching.strategies.contract import Strategy, Told
 from nas.space import Encoder
 
 POPULATION = 24

@@ -5,10 +5,10 @@ from typing import Any
 
 from nas.arch import Arch
 from nas.pareto import knee, least, spread
-from nas.search.archive import Evaluation
-from nas.search.engine import front_of
-from nas.search.objectives import LATENCY, UPPER, Values
-from nas.search.problem import Problem
+from nas.searching.archive import Evaluation
+from nas.searching.engine import front_of
+from nas.searching.objectives import LATENCY, UPPER, Values
+from nas.searching.problem import Problem
 
 Measure = Callable[[Sequence[Arch]], Sequence[tuple[float, float]]]
 """Median latency and its spread in milliseconds, one pair per arch."""

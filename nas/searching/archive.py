@@ -7,7 +7,7 @@ from typing import Any, Self
 from nas.arch import Arch
 from nas.errors import CheckpointError
 from nas.run import Log
-from nas.search.objectives import Values
+from nas.searching.objectives import Values
 from nas.space import SearchSpace
 
 

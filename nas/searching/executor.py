@@ -8,7 +8,7 @@ from typing import Protocol
 
 from nas.arch import Arch
 from nas.errors import NasError
-from nas.search.objectives import Values
+from nas.searching.objectives import Values
 
 Scorer = Callable[[Arch], Values]
 """What an evaluation costs time for; values known beforehand need not be in it."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.arch import Arch
-from nas.search.front import violations
-from nas.search.job import Outcome
+from nas.searching.front import violations
+from nas.searching.job import Outcome
 
 Figures = dict[str, float | int | None]
 

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 
 from nas.errors import ConfigError
-from nas.search.strategies.contract import Strategy
+from nas.searching.strategies.contract import Strategy
 
 __all__ = ["Strategy", "get", "names"]
 

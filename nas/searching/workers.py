@@ -14,7 +14,7 @@ import torch
 
 from nas.arch import Arch
 from nas.errors import ConfigError, NasError
-from nas.search.executor import Scored, Scorer, score
+from nas.searching.executor import Scored, Scorer, score
 
 IN_FLIGHT = 2
 """Archs per worker: one being scored, one waiting, so that no worker waits for the driver."""

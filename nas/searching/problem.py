@@ -10,7 +10,7 @@ import numpy as np
 from nas.arch import Arch
 from nas.errors import ConfigError, InfeasibleError
 from nas.pareto import Direction, Points, as_costs, front, least
-from nas.search.objectives import Constraint, Objective, Values
+from nas.searching.objectives import Constraint, Objective, Values
 from nas.space import SearchSpace, crossover, mutate, sample
 
 Cheap = Callable[[Sequence[Arch]], list[Values]]

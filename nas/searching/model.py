@@ -9,7 +9,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import BayesianRidge
 
 from nas.arch import Arch
-from nas.search.problem import Problem
+from nas.searching.problem import Problem
 from nas.space import Encoder
 
 Array = NDArray[np.float64]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nas.arch import Arch
-from nas.search.objectives import Values
-from nas.search.problem import Problem, finite
+from nas.searching.objectives import Values
+from nas.searching.problem import Problem, finite
 from nas.space import stratified
 
 EXPLORE = 8

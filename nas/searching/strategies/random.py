@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from nas.arch import Arch
-from nas.search.strategies.contract import Strategy, Told, strata_cost
+from nas.searching.strategies.contract import Strategy, Told, strata_cost
 from nas.space import stratified
 
 CHUNK = 16

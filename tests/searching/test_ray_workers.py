@@ -11,13 +11,13 @@ import pytest
 from nas.arch import Arch
 from nas.errors import ConfigError
 from nas.run import Run
-from nas.search import strategies, workers
-from nas.search.archive import Archive, Evaluation
-from nas.search.engine import search
-from nas.search.problem import Problem
-from nas.search.workers import RayExecutor
-from tests.search.conftest import OBJECTIVES
-from tests.search.toys import Brittle, Toy, is_slow
+from nas.searching import strategies, workers
+from nas.searching.archive import Archive, Evaluation
+from nas.searching.engine import search
+from nas.searching.problem import Problem
+from nas.searching.workers import RayExecutor
+from tests.searching.conftest import OBJECTIVES
+from tests.searching.toys import Brittle, Toy, is_slow
 
 
 @pytest.fixture(scope="module")

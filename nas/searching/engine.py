@@ -8,10 +8,10 @@ import numpy as np
 from nas.errors import NasError
 from nas.pareto import Points, hypervolume, least
 from nas.progress import say, track
-from nas.search.archive import Archive, Evaluation
-from nas.search.executor import Executor, Scored
-from nas.search.problem import Problem
-from nas.search.strategies import Strategy
+from nas.searching.archive import Archive, Evaluation
+from nas.searching.executor import Executor, Scored
+from nas.searching.problem import Problem
+from nas.searching.strategies import Strategy
 
 FAILURES = 5
 """Evaluations in a row that may fail before the search gives up."""

@@ -8,14 +8,14 @@ import pytest
 from nas.arch import Arch
 from nas.errors import CheckpointError, NasError
 from nas.run import Run
-from nas.search import strategies
-from nas.search.archive import Archive, Evaluation
-from nas.search.engine import front_of, hypervolume_curve, search
-from nas.search.executor import SerialExecutor
-from nas.search.objectives import Constraint
-from nas.search.problem import Problem
-from tests.search.conftest import space_of
-from tests.search.toys import Counting, Toy
+from nas.searching import strategies
+from nas.searching.archive import Archive, Evaluation
+from nas.searching.engine import front_of, hypervolume_curve, search
+from nas.searching.executor import SerialExecutor
+from nas.searching.objectives import Constraint
+from nas.searching.problem import Problem
+from tests.searching.conftest import space_of
+from tests.searching.toys import Counting, Toy
 
 Scorer = Callable[[Arch], dict[str, float]]
 

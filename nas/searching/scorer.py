@@ -6,7 +6,7 @@ import torch
 
 from nas.arch import Arch
 from nas.data import Dataset, Examples
-from nas.search.objectives import Values
+from nas.searching.objectives import Values
 from nas.supernet import Supernet
 from nas.tasks import Task
 from nas.train import evaluate

@@ -2,12 +2,12 @@ import pytest
 
 from nas.config import load
 from nas.errors import ConfigError
-from nas.search.objectives import CheapObjectives, Constraint, Objective, named_objectives
-from nas.search.settings import ConstraintsConfig, SearchConfig, named_constraints
+from nas.searching.objectives import CheapObjectives, Constraint, Objective, named_objectives
+from nas.searching.settings import ConstraintsConfig, SearchConfig, named_constraints
 from nas.space import SearchSpace
 from nas.supernet import network_cost
 from nas.tasks import Metric
-from tests.search.conftest import SHAPE
+from tests.searching.conftest import SHAPE
 
 ACCURACY, BITS = Metric("accuracy", "maximise"), Metric("bits_per_byte", "minimise")
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from nas.config import config
 from nas.errors import ConfigError
-from nas.search.objectives import LATENCY, METRICS, UPPER, Constraint
+from nas.searching.objectives import LATENCY, METRICS, UPPER, Constraint
 from nas.tasks import Metric
 
 Count = Annotated[int, Field(ge=1)]

@@ -8,10 +8,10 @@ import numpy as np
 
 from nas.arch import Arch
 from nas.pareto import Points, least, ranks, spread
-from nas.search.batch import by_gain
-from nas.search.model import Ensemble, Features
-from nas.search.problem import Problem
-from nas.search.strategies.contract import Strategy, Told
+from nas.searching.batch import by_gain
+from nas.searching.model import Ensemble, Features
+from nas.searching.problem import Problem
+from nas.searching.strategies.contract import Strategy, Told
 from nas.space import crossover, mutate
 
 FEWEST = 8

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from nas.data import Dataset
 from nas.errors import ConfigError
 from nas.run import Run
-from nas.search import strategies
-from nas.search.archive import Archive, Evaluation
-from nas.search.engine import front_of, hypervolume_curve, search
-from nas.search.executor import Executor, Scorer, SerialExecutor
-from nas.search.objectives import LATENCY, CheapObjectives, Predict, named_objectives
-from nas.search.problem import Problem
-from nas.search.scorer import SupernetScorer
-from nas.search.settings import ConstraintsConfig, SearchConfig, named_constraints
-from nas.search.workers import RayExecutor
+from nas.searching import strategies
+from nas.searching.archive import Archive, Evaluation
+from nas.searching.engine import front_of, hypervolume_curve, search
+from nas.searching.executor import Executor, Scorer, SerialExecutor
+from nas.searching.objectives import LATENCY, CheapObjectives, Predict, named_objectives
+from nas.searching.problem import Problem
+from nas.searching.scorer import SupernetScorer
+from nas.searching.settings import ConstraintsConfig, SearchConfig, named_constraints
+from nas.searching.workers import RayExecutor
 from nas.space import SearchSpace
 from nas.supernet import Supernet
 from nas.tasks import Task
