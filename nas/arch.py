@@ -101,6 +101,9 @@ class Arch:
 
     stages: tuple[StageArch, ...]
 
+    def __hash__(self) -> int:
+        return hash(self.digest)  # computed once, where the tuples would be walked through each time
+
     @property
     def blocks(self) -> tuple[BlockArch, ...]:
         """All blocks in order."""

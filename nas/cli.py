@@ -19,7 +19,7 @@ from nas.errors import ConfigError, NasError
 from nas.resources import CONF, ROOT
 
 STAGES = {
-    "run": "every stage below in order, from where an earlier run stopped",
+    "run": "every stage from train to report in order, from where an earlier run stopped",
     "train": "train the supernet of a search space on a task",
     "profile": "measure this device: the space's blocks and some whole networks",
     "fit": "fit the latency predictor and print its error on held-out networks",
@@ -27,6 +27,7 @@ STAGES = {
     "retrain": "train chosen architectures of the front alone and score them on test",
     "export": "write chosen architectures as safetensors, ONNX and torch.export, parity-checked",
     "report": "write report.html; --text prints the figures",
+    "tune": "compare many searches, or retrainings stopped early, as trials of Ray Tune",
 }
 USAGE = """nas <stage> [override …]
 
@@ -38,6 +39,7 @@ Settings are Hydra overrides, the same for every stage, and a run folder remembe
   nas profile profile.minutes=5                 a better latency predictor; profile.runtime=onnxruntime for another one
   nas search search.budget=500                  goes on with the search, up to 500 evaluations
   nas search constraints.latency_ms=4 search.name=under_4_ms
+  nas tune 'tune.over={{search.strategy:[surrogate,random],search.seed:[0,1,2]}}'
   nas train --cfg job                           shows all settings
 Completion: eval "$(nas -sc install=bash)"
 """
@@ -93,14 +95,15 @@ def _remembered(stage: str, given: list[str]) -> list[str]:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3", job_name=f"nas {stage}"):
             cfg = compose("nas", overrides=[arg for arg in given if "," not in arg and not arg.startswith("hydra.")])
-            folder = str(cfg.run.dir)
+            folder, records = str(cfg.run.dir), ["run.json"]
+            records += [f"tune/{cfg.tune.name}/run.json"] if stage == "tune" else []
     except Exception:  # noqa: BLE001 (whatever is wrong with the overrides, Hydra says it better on the real call)
         return []
     if not os.path.isdir(folder):
         return []
-    before = Run.at(folder).read_json("run.json", {}).get("overrides", [])
-    said = {_key(arg) for arg in given}
-    return [arg for arg in before if _key(arg) not in said]
+    run, said = Run.at(folder), {_key(arg) for arg in given}
+    known = [arg for record in records for arg in run.read_json(record, {}).get("overrides", [])]
+    return [arg for arg in {_key(arg): arg for arg in known}.values() if _key(arg) not in said]
 
 
 def _key(override: str) -> str:
@@ -123,7 +126,8 @@ def _call(stage: str, cfg: DictConfig, overrides: list[str], *, text_only: bool)
     except (KeyboardInterrupt, SystemExit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else 130
         if settings is not None and code in (130, 143):
-            print(f"\nstopped; go on with: nas {stage} run.dir={settings.run.dir}", file=sys.stderr)
+            name = f" tune.name={settings.tune.name}" if stage == "tune" else ""
+            print(f"\nstopped; go on with: nas {stage} run.dir={settings.run.dir}{name}", file=sys.stderr)
         sys.exit(code)
 
 

@@ -1,5 +1,6 @@
 """What the stages of a run share: the run folder, the settings, and what is read from both."""
 
+import hashlib
 import json
 import random
 from collections.abc import Sequence
@@ -14,10 +15,11 @@ from nas.errors import CheckpointError, ConfigError
 from nas.predict import choose, fit_predictor, plan_transfer, transfer
 from nas.predict.learned import Corrected
 from nas.run import Run
+from nas.searching import Problem, supernet_problem
 from nas.settings import Settings
 from nas.space import SearchSpace, load_space, sample
 from nas.supernet import Supernet
-from nas.train import load_supernet
+from nas.train import load_supernet, weights_digest
 
 POOL = 500
 
@@ -36,6 +38,16 @@ class Job:
 
     run: Run
     settings: Settings
+    table: str | None = None
+    """File of the run with the rows of another machine, for a job that only needs predictions."""
+
+    def under(self, settings: Settings) -> "Job":
+        """The same run under other settings; what those do not change is shared."""
+        other, kept = Job(self.run, settings), ["space", "dataset", "task", "net"]
+        if (settings.profile, settings.predict) == (self.settings.profile, self.settings.predict):
+            kept += ["load", "measured", "table_name", "base", "predictor"]
+        other.__dict__.update({name: self.__dict__[name] for name in kept if name in self.__dict__})
+        return other
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -75,7 +87,7 @@ class Job:
     @cached_property
     def table_name(self) -> str:
         """File of the run that keeps the rows of this device and workload."""
-        return f"profile/{self.settings.profile.fingerprint().digest}-{self.load.digest}.json"
+        return self.table or f"profile/{self.settings.profile.fingerprint().digest}-{self.load.digest}.json"
 
     def keep_table(self) -> None:
         """Copies the device's table into the run, so that what others add to it changes no prediction of this run."""
@@ -120,6 +132,39 @@ class Job:
         count = self.settings.predict.transfer_nets
         return plan_transfer(self.base.predictor, space, self.load.shape, pool, count, batch=self.base.batch)
 
+    @cached_property
+    def problem(self) -> Problem:
+        """What is searched for."""
+        limits = self.settings.constraints
+        return supernet_problem(
+            self.net,
+            self.task,
+            lambda archs: self.predictor.predict(archs).tolist(),
+            self.settings.search,
+            limits,
+            upper=lambda archs: self.predictor.upper(archs, limits.confidence).tolist(),
+        )
+
+    def claim_search(self) -> None:
+        """An archive holds what one supernet and predictor gave for one strategy; anything else needs its own name."""
+        cfg, name = self.settings.search, f"search/{self.settings.search.name}/asked.json"
+        asked = {
+            "supernet": weights_digest(self.run),
+            "predictor": _digest([asdict(row) for row in self.measured]),
+            "data": self.dataset.digest,
+            **{key: getattr(cfg, key) for key in ("strategy", "seed", "first", "batch", "val_limit")},
+            "objectives": list(cfg.objectives),
+            "constraints": asdict(self.settings.constraints),
+        }
+        before = self.run.read_json(name)
+        if before is None:
+            self.run.write_json(name, asked)
+        elif changed := [key for key in asked if before.get(key) != asked[key]]:
+            raise CheckpointError(
+                f"search {cfg.name!r} of this run was made with another {', '.join(changed)}: "
+                "give this one a name of its own, search.name=…"
+            )
+
     @property
     def front(self) -> list[dict[str, Any]]:
         """Rows of the finished front."""
@@ -127,6 +172,10 @@ class Job:
         if rows is None:
             raise CheckpointError("this run has no finished search of that name: run `nas search` first")
         return list(rows)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_table(path: Path) -> list[profiling.Row]:

@@ -12,6 +12,7 @@ from nas.predict import PredictConfig
 from nas.profiling import ProfileConfig
 from nas.searching import ConstraintsConfig, SearchConfig
 from nas.train import RetrainConfig, TrainConfig
+from nas.tuning import TuneConfig
 
 
 @config
@@ -37,6 +38,7 @@ class Settings:
     constraints: ConstraintsConfig
     retrain: RetrainConfig
     export: ExportConfig
+    tune: TuneConfig
     plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The same as plain data, as it is kept in `run.json`."""
 
@@ -51,6 +53,7 @@ SECTIONS: dict[str, type[Any]] = {
     "constraints": ConstraintsConfig,
     "retrain": RetrainConfig,
     "export": ExportConfig,
+    "tune": TuneConfig,
 }
 
 

@@ -1,14 +1,11 @@
 """The stages of a run in order, each a function of the run folder and the settings; done work is not done again."""
 
-import hashlib
-import json
 import os
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -23,9 +20,10 @@ from nas.predict import ErrorCard
 from nas.predict.beside_softmax import beside_softmax, losers
 from nas.progress import say
 from nas.run import Run
-from nas.searching import finish_front, run_search, summary, supernet_problem, violations
+from nas.searching import finish_front, run_search, summary, violations
 from nas.settings import Settings
-from nas.train import evaluate, load_retrained, retrain, train_supernet, weights_digest
+from nas.train import evaluate, load_retrained, retrain, train_supernet
+from nas.trials import tune
 
 CARD, DEVICE, OPERATORS = "profile/card.json", "profile/device.json", "profile/operators.json"
 TIMED = ("run", "profile", "search")
@@ -33,15 +31,16 @@ CHAIN = ("train", "profile", "fit", "search", "retrain", "export", "report")
 
 
 def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bool = False) -> None:
-    """Runs a stage, or all of them, in the run folder of the settings."""
+    """Runs a stage, or all of them, in the run folder of the settings, which a tuning's own settings leave alone."""
     job = Job(Run.at(asked.run.dir), asked)
     if text_only:
         print(report.text(job.run))
         return
     if stage in TIMED:
         asked.profile.engine()  # a runtime that is not there must not cost a training first
-    before = job.run.read_json("run.json", {})
-    _introduce(job.run, before, asked, overrides)
+    record = f"tune/{asked.tune.name}/run.json" if stage == "tune" else "run.json"
+    before = job.run.read_json(record, {})
+    _introduce(job.run, record, before, asked, overrides)
     names = [name for name in CHAIN if not _is_settled(job, name)] if stage == "run" else [stage]
     for name in names:
         try:
@@ -49,7 +48,7 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
                 STAGES[name](job)
         except NasError:
             if name == names[0]:
-                job.run.write_json("run.json", before)  # what was refused at once must not stick to the run
+                job.run.write_json(record, before)  # what was refused at once must not stick to the run
             raise
 
 
@@ -92,24 +91,15 @@ def fit(job: Job) -> None:
 
 def search(job: Job) -> None:
     """The archive, then the front, measured and scored on all of val."""
-    cfg, task, net = job.settings.search, job.task, job.net
-    _same_search(job)
+    cfg, limits, task, net = job.settings.search, job.settings.constraints, job.task, job.net
+    job.claim_search()
     archive, front = (job.run.path / f"search/{cfg.name}" / name for name in ("archive.jsonl", "front.json"))
-    limits = job.settings.constraints
-    problem = supernet_problem(
-        net,
-        task,
-        lambda archs: job.predictor.predict(archs).tolist(),
-        cfg,
-        limits,
-        upper=lambda archs: job.predictor.upper(archs, limits.confidence).tolist(),
-    )
-    outcome = run_search(job.run, problem, net, task, job.dataset.searchable(), cfg)
+    outcome = run_search(job.run, job.problem, net, task, job.dataset.searchable(), cfg)
     if front.exists() and front.stat().st_mtime >= archive.stat().st_mtime:
         say(report.front_table(job.run))
         return
     rows = finish_front(
-        problem,
+        job.problem,
         outcome.evaluations,
         metric=task.metric.name,
         measure=lambda archs: _measured(job, archs),
@@ -165,37 +155,13 @@ STAGES: dict[str, Callable[[Job], None]] = {
     "retrain": retrain_winners,
     "export": export_winners,
     "report": write_report,
+    "tune": tune,
 }
 
 
 def _is_settled(job: Job, stage: str) -> bool:
     """Whether a chain must leave a stage alone: new measurements would move the predictions under a search."""
     return stage in ("profile", "fit") and (job.run.path / CARD).exists()
-
-
-def _same_search(job: Job) -> None:
-    """An archive holds what one supernet and predictor gave for one strategy; anything else needs its own name."""
-    cfg, name = job.settings.search, f"search/{job.settings.search.name}/asked.json"
-    asked = {
-        "supernet": weights_digest(job.run),
-        "predictor": _digest([asdict(row) for row in job.measured]),
-        "data": job.dataset.digest,
-        **{key: getattr(cfg, key) for key in ("strategy", "seed", "first", "batch", "val_limit")},
-        "objectives": list(cfg.objectives),
-        "constraints": asdict(job.settings.constraints),
-    }
-    before = job.run.read_json(name)
-    if before is None:
-        job.run.write_json(name, asked)
-    elif changed := [key for key in asked if before.get(key) != asked[key]]:
-        raise CheckpointError(
-            f"search {cfg.name!r} of this run was made with another {', '.join(changed)}: "
-            "give this one a name of its own, search.name=…"
-        )
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _measured(job: Job, archs: Sequence[Arch]) -> list[tuple[float, float]]:
@@ -237,11 +203,11 @@ def _retrained(job: Job, arch: Arch) -> dict[str, Any] | None:
     return result
 
 
-def _introduce(run: Run, known: Mapping[str, Any], asked: Settings, overrides: Sequence[str]) -> None:
+def _introduce(run: Run, record: str, known: Mapping[str, Any], asked: Settings, overrides: Sequence[str]) -> None:
     kept = {arg.partition("=")[0]: arg for arg in [*known.get("overrides", []), *overrides]}
     packages = ("torch", "numpy", "ray", "optuna", "hydra-core")
     run.write_json(
-        "run.json",
+        record,
         {
             "format": 1,
             "overrides": list(kept.values()),

@@ -17,6 +17,7 @@ SHAPES: dict[str, TaskShape] = {
     "digits_tiny": DIGITS,
     "lm_tiny": TEXT,
     "lm_small": TEXT,
+    "lm_table": TEXT,
     "recall_small": RECALL,
     "vit_small": FASHION,
     "pyramid_small": FASHION,

@@ -136,6 +136,13 @@ def test_wrong_input_on_a_finished_run(
         (["profile", "profile.phase=decode"], "are for token tasks, these are images"),
         (["profile", "predict.base=nowhere.json"], "predict.base must be a table that `nas fit` kept"),
         (["retrain", "retrain.steps=6"], "was retrained with other settings (steps 5)"),
+        (["tune", "tune.over={search.strategy:[annealing]}"], "strategy=annealing cannot be done: a strategy must be"),
+        (["tune", "tune.over={profile.threads:[1,2]}"], "threads=2 cannot be done: a latency predictor needs measure"),
+        (["tune", "tune.over={search.budget:[9,many]}"], "budget=many cannot be done: search.budget: "),
+        (["tune", "tune.over={constraints.latency_ms:[1e-6]}"], "cheapest"),
+        (["tune", "tune.over={search.stategy:[random]}"], "search.stategy is none: see `nas tune --cfg job`"),
+        (["tune", "tune.job=retrain", "tune.archs=[0123]"], "tune.archs must be of the front"),
+        (["tune", "tune.job=retrain", "tune.over={retrain.lr:[1e-3,-1]}"], "lr=-1 cannot be done: retrain.lr: "),
     ):
         with pytest.raises(SystemExit) as stop:
             main([*args, f"run.dir={finished}"])
@@ -160,7 +167,7 @@ def test_terminated_training_resumes(tmp_path: Path) -> None:
 
 
 def rows(folder: Path, name: str) -> list[dict[str, Any]]:
-    return Run.at(folder).log(f"search/{name}/archive.jsonl").rows()
+    return [row for row in Run.at(folder).log(f"search/{name}/archive.jsonl").rows() if "arch" in row]
 
 
 @pytest.mark.slow
@@ -186,7 +193,8 @@ def test_a_search_killed_five_times_ends_with_the_same_archive(finished: Path) -
 def test_help_is_fast_to_import_and_names_every_stage() -> None:
     result = call("--help")
     assert result.returncode == 0
-    assert all(stage in result.stdout for stage in ("train", "profile", "fit", "search", "retrain", "export", "report"))
+    stages = ("train", "profile", "fit", "search", "retrain", "export", "report", "tune")
+    assert all(stage in result.stdout for stage in stages)
     heavy = "import sys; import nas, nas.cli; sys.exit(bool({'torch', 'ray', 'optuna', 'sklearn'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", heavy], check=False).returncode == 0
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from nas.arch import Arch
 from nas.errors import ArchError, CheckpointError
-from nas.run import finite, write_atomic
+from nas.journal import finite
+from nas.run import write_atomic
 from nas.shapes import shape_from_dict
 from nas.space.space import Frame, SearchSpace, Stem
 from nas.supernet import Subnet, Supernet

@@ -8,6 +8,7 @@ from functools import partial
 
 from nas.arch import Arch
 from nas.errors import MeasurementError
+from nas.journal import Log
 from nas.profiling.device import Device, foreign_load, moment
 from nas.profiling.parts import Part
 from nas.profiling.pieces import Cut, cut_net, cut_part
@@ -18,7 +19,7 @@ from nas.profiling.table import Kind, Row, Split, log_name, read_rows, row_data
 from nas.profiling.timer import Timing, noise_floor, time_interleaved
 from nas.profiling.workload import Workload
 from nas.progress import Tracker, say
-from nas.run import Log, Run
+from nas.run import Run
 from nas.supernet import Supernet
 from nas.supernet.reshape import reshaped
 

@@ -14,6 +14,7 @@ from nas.space.space import settle
 from nas.supernet import network_cost
 
 FIRST = ("stem", "head", "transition")
+OVERSAMPLE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ def plan_nets(space: SearchSpace, shape: TaskShape, *, calibrate: int, held_out:
 
     rng = random.Random(f"{seed}/profile")
     corners = dict.fromkeys([space.smallest(), space.largest(), *space.anchors().values()])
-    spread = stratified(space, calibrate + held_out + len(corners), flops, rng)
+    count = calibrate + held_out + len(corners)
+    priced = [sample(space, rng) for _ in range(OVERSAMPLE * count)]
+    spread = stratified([*priced, space.smallest(), space.largest()], count, flops)
     spread = [arch for arch in rng.sample(spread, len(spread)) if arch not in corners]
     rng = random.Random(f"{seed}/pool")
     drawn = (sample(space, rng) for _ in range(pool))

@@ -79,8 +79,8 @@ def read(run: Run, search: str | None = None) -> Record:
         summary=mapping(_json(run, "summary.json", skipped)),
         search=chosen,
         searches=tuple(sorted(searches)),
-        evaluated=_points(_log(run, f"{folder}/archive.jsonl", skipped), f"{folder}/archive.jsonl", skipped),
-        random=_points(_log(run, f"{folder}/random.jsonl", skipped), f"{folder}/random.jsonl", skipped),
+        evaluated=_points(_evaluations(run, f"{folder}/archive.jsonl", skipped), f"{folder}/archive.jsonl", skipped),
+        random=_points(_evaluations(run, f"{folder}/random.jsonl", skipped), f"{folder}/random.jsonl", skipped),
         front=_points(front if isinstance(front, list) else [], f"{folder}/front.json", skipped),
         curves={name: _floats(values) for name, values in mapping(curves).items() if isinstance(values, list)},
         card=mapping(_json(run, "profile/card.json", skipped)),
@@ -127,6 +127,12 @@ def _json(run: Run, name: str, skipped: list[str]) -> Any:
     except (CheckpointError, OSError) as error:
         skipped.append(f"{name}: {error}")
         return None
+
+
+def _evaluations(run: Run, name: str, skipped: list[str]) -> list[dict[str, Any]]:
+    """The full evaluations of a search's journal, which also says who is at what."""
+    found = (row for row in _log(run, name, skipped) if "claim" not in row and "journal" not in row)
+    return [row for row in found if row.get("fidelity", 1.0) == 1.0]
 
 
 def _log(run: Run, name: str, skipped: list[str]) -> list[dict[str, Any]]:

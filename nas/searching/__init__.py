@@ -1,8 +1,9 @@
 """Searching a space: objectives, ask/tell strategies, workers, the archive and the front."""
 
 from nas.searching.archive import Archive, Evaluation
-from nas.searching.engine import front_of, hypervolume_curve, search
-from nas.searching.executor import Executor, Scored, SerialExecutor
+from nas.searching.curve import front_of, hypervolume_curve
+from nas.searching.engine import Pace, search
+from nas.searching.executor import Executor, Scored, SerialExecutor, Task
 from nas.searching.front import finish_front, violations
 from nas.searching.job import Outcome, run_search, supernet_problem
 from nas.searching.objectives import CheapObjectives, Constraint, Objective
@@ -19,10 +20,12 @@ __all__ = [
     "Executor",
     "Objective",
     "Outcome",
+    "Pace",
     "Problem",
     "Scored",
     "SearchConfig",
     "SerialExecutor",
+    "Task",
     "finish_front",
     "front_of",
     "hypervolume_curve",

@@ -6,7 +6,7 @@ from typing import Any
 from nas.arch import Arch
 from nas.pareto import knee, least, spread
 from nas.searching.archive import Evaluation
-from nas.searching.engine import front_of
+from nas.searching.curve import front_of
 from nas.searching.objectives import LATENCY, UPPER, Values
 from nas.searching.problem import Problem
 
@@ -31,7 +31,7 @@ def finish_front(
     within the constraints on the measured values, `is_knee` marks the balanced one among those.
     """
     chosen = _cap(problem, front_of(problem, evaluations), cap)
-    archs = [row.arch for row in chosen]
+    archs = [row.point for row in chosen]
     times, scores = measure(archs), rescore(archs)
     rows = [_row(row, metric, time, score) for row, time, score in zip(chosen, times, scores, strict=True)]
     values = [{**row["values"], **_measured(row, metric)} for row in rows]
@@ -67,8 +67,8 @@ def _knee(problem: Problem, values: Sequence[Values]) -> int:
 
 def _row(row: Evaluation, metric: str, time: tuple[float, float], score: float) -> dict[str, Any]:
     return {
-        "arch": row.arch.to_dict(),
-        "digest": row.arch.digest,
+        "arch": row.point.to_dict(),
+        "digest": row.point.digest,
         "origin": row.origin,
         "values": dict(row.values),
         "measured": {LATENCY: time[0], "latency_spread_ms": time[1], "quality_val": score, metric: score},

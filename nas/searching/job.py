@@ -1,21 +1,24 @@
 """A whole search on a trained supernet: problem, workers, archive, and random search beside it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from nas.data import Dataset
 from nas.errors import ConfigError
+from nas.journal import Log
 from nas.run import Run
-from nas.searching import strategies
-from nas.searching.archive import Archive, Evaluation
-from nas.searching.engine import front_of, hypervolume_curve, search
-from nas.searching.executor import Executor, Scorer, SerialExecutor
+from nas.searching.archive import Evaluation
+from nas.searching.call import conduct, workers
+from nas.searching.curve import front_of, hypervolume_curve
+from nas.searching.executor import Executor
+from nas.searching.found import Found
 from nas.searching.objectives import LATENCY, CheapObjectives, Predict, named_objectives
 from nas.searching.problem import Problem
 from nas.searching.scorer import SupernetScorer
 from nas.searching.settings import ConstraintsConfig, SearchConfig, named_constraints
-from nas.searching.workers import RayExecutor
-from nas.space import SearchSpace
+from nas.space import ArchSpace
 from nas.supernet import Supernet
 from nas.tasks import Task
 
@@ -56,7 +59,7 @@ def supernet_problem(
     """
     cheap = CheapObjectives(net.space, net.shape, predict, upper if limits.latency_ms else None)
     objectives = named_objectives(settings.objectives, task.metric)
-    problem = Problem(net.space, objectives, named_constraints(limits, task.metric), cheap)
+    problem = Problem(ArchSpace(net.space), objectives, named_constraints(limits, task.metric), cheap, settings.prefer)
     if predict is None and any(objective.name == LATENCY for objective in objectives):
         raise ConfigError(f"objective {LATENCY!r} needs a latency predictor: run `nas profile` and `nas fit` first")
     problem.check()
@@ -70,38 +73,34 @@ def run_search(run: Run, problem: Problem, net: Supernet, task: Task, data: Data
     takes from the archive what it has in common with the search, the first design above all. The hypervolume after
     each evaluation of both is in `search/<name>/curve.json`.
     """
-    archives = [_archive(run, settings.name, part, problem.space) for part in ("archive", "random")]
-    budgets = [settings.budget, round(settings.budget * settings.random_share)]
-    if any(len(archive) < budget for archive, budget in zip(archives, budgets, strict=True)):
-        scorer = SupernetScorer.of(
-            net, task, data.searchable(), batch_size=settings.batch_size, limit=settings.val_limit
-        )
-        _fill(problem, scorer, archives, budgets, settings)
-    outcome = Outcome(problem=problem, evaluations=archives[0].evaluations, random=archives[1].evaluations)
-    run.write_json(f"search/{settings.name}/curve.json", dict(zip(("search", "random"), outcome.curves, strict=True)))
+    scorer = SupernetScorer.of(net, task, data.searchable(), batch_size=settings.batch_size, limit=settings.val_limit)
+    folder = f"search/{settings.name}"
+    start = _starts(run, problem, settings.start)
+    with workers(scorer, settings) as executor:
+        found = conduct(problem, executor, run.log(f"{folder}/archive.jsonl"), settings, start=start)
+        random = _baseline(problem, executor, run.log(f"{folder}/random.jsonl"), settings, found)
+    outcome = Outcome(problem=problem, evaluations=list(found.evaluations), random=random)
+    run.write_json(f"{folder}/curve.json", dict(zip(("search", "random"), outcome.curves, strict=True)))
     return outcome
 
 
-def _fill(
-    problem: Problem, scorer: Scorer, archives: Sequence[Archive], budgets: Sequence[int], settings: SearchConfig
-) -> None:
-    main, random = archives
-    kinds = [strategies.get(name) for name in (settings.strategy, "random")]
-    ours, baseline = (kind(problem, seed=settings.seed, first=settings.first, batch=settings.batch) for kind in kinds)
-    executor = make_executor(scorer, settings)
-    try:
-        search(problem, ours, executor, main, budget=budgets[0])
-        search(problem, baseline, executor, random, budget=budgets[1], known=main.by_digest, label="random")
-    finally:
-        executor.close()
+def _baseline(
+    problem: Problem, executor: Callable[[], Executor], log: Log, settings: SearchConfig, found: Found
+) -> list[Evaluation]:
+    budget = round(settings.budget * settings.random_share)
+    asked = replace(settings, strategy="random", budget=max(1, budget), fidelities=(1.0,))
+    known = {row.point.digest: row for row in found.evaluations if row.fidelity == 1.0}
+    return list(conduct(problem, executor, log, asked, known=known).evaluations) if budget else []
 
 
-def make_executor(scorer: Scorer, settings: SearchConfig) -> Executor:
-    """Ray workers, or this process if `workers` is 0."""
-    if settings.workers == 0:
-        return SerialExecutor(scorer)
-    return RayExecutor(scorer, settings.workers, settings.ray.address, settings.ray.retries)
-
-
-def _archive(run: Run, name: str, part: str, space: SearchSpace) -> Archive:
-    return Archive(run.log(f"search/{name}/{part}.jsonl"), space)
+def _starts(run: Run, problem: Problem, names: Sequence[str]) -> list[Any]:
+    """The fronts of earlier searches, as far as they are in this space."""
+    points = []
+    for name in names:
+        path = next((p for p in (run.path / f"search/{name}/archive.jsonl", Path(name)) if p.is_file()), None)
+        if path is None:
+            raise ConfigError(f"search.start names searches of this run or archive files, and {name!r} is neither")
+        rows = [row for row in Log(path).rows() if "values" in row]
+        evaluations = [Evaluation.from_row(row, problem.space.read) for row in rows]
+        points += [row.point for row in front_of(problem, [e for e in evaluations if e.point in problem.space])]
+    return points

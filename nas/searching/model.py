@@ -1,61 +1,169 @@
-"""A light model of an objective that costs an evaluation: from features of an arch to a mean and a spread."""
+"""A Gaussian process for one objective: sums of knobs, plus how like points behave alike, every factor with a weight.
 
-import re
+Kernel: linear in the `linear` features and squared-exponential in the `near` ones, with automatic relevance
+determination (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006) under log-normal priors that
+scale with the number of factors as in "Vanilla Bayesian Optimization Performs Great in High Dimensions" (2024).
+"""
+
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.linear_model import BayesianRidge
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotri
+from scipy.optimize import minimize
 
-from nas.arch import Arch
-from nas.searching.problem import Problem
-from nas.space import Encoder
+from nas.searching.features import Array, Block, Encoded
 
-Array = NDArray[np.float64]
-TREES = 32
-PLACE = re.compile(r"^\d+\.\d+\.")
-
-
-class Features:
-    """Encoding of an arch, the same summed over blocks, and the logarithms of its known costs."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem, self._encoder = problem, Encoder(problem.space)
-        kinds = [PLACE.sub("", name) for name in self._encoder.features]
-        self._sums = np.array([[kind == group for group in dict.fromkeys(kinds)] for kind in kinds], dtype=np.float64)
-        self._known: dict[str, NDArray[np.float32]] = {}
-
-    def __call__(self, archs: Sequence[Arch]) -> Array:
-        """`[N, features]`."""
-        for arch in archs:
-            if arch.digest not in self._known:
-                self._known[arch.digest] = self._encoder.encode(arch)
-        encoded = np.array([self._known[arch.digest] for arch in archs], dtype=np.float64)
-        costs = [[values[name] for name in sorted(self._problem.known)] for values in self._problem.cheap(archs)]
-        return np.hstack([encoded, encoded @ self._sums, np.log1p(np.maximum(costs, 0.0)).reshape(len(archs), -1)])
+STEPS = 40
+"""Steps of the optimiser for the weights."""
+SPREAD = 1.5
+"""Standard deviation of the logarithm of a weight, before data."""
+NOISE = 1e-2
+JITTER = 1e-6
 
 
-class Ensemble:
-    """Bayesian linear regression and randomised trees; where they disagree, the prediction is less certain."""
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Logarithms: of each factor in both kernels, of the second kernel's height, of the noise's variance."""
 
-    def __init__(self, features: Array, targets: Array, seed: int) -> None:
-        self._mean, self._scale = features.mean(axis=0), features.std(axis=0) + 1e-9
-        rows = self._standard(features)
-        self._linear = BayesianRidge().fit(rows, targets)
-        self._trees = ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=seed)
-        self._trees.fit(rows, targets)
+    linear: Array
+    near: Array
+    height: float
+    noise: float
 
-    def predict(self, features: Array) -> tuple[Array, Array]:
+    @classmethod
+    def guess(cls, features: Encoded) -> "Weights":
+        """The middle of the priors."""
+        a, b = _count(features.linear), _count(features.near)
+        return cls(np.full(a, -np.log(a)), np.full(b, np.log(2 / b)), np.log(0.5), np.log(NOISE))
+
+    def flat(self) -> Array:
+        """All of them in a row."""
+        return np.concatenate([self.linear, self.near, [self.height, self.noise]])
+
+    def like(self, flat: Array) -> "Weights":
+        """The inverse of `flat` for weights of this shape."""
+        a, b = len(self.linear), len(self.near)
+        return Weights(flat[:a], flat[a : a + b], float(flat[-2]), float(flat[-1]))
+
+
+class Kernel:
+    """Covariances under some weights."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+
+    def __call__(self, one: Encoded, other: Encoded) -> Array:
+        """`[N, M]`, without noise."""
+        w = self._weights
+        a, b = _scaled(one.linear, w.linear), _scaled(other.linear, w.linear)
+        total = self.near(one, other)
+        total += a @ b.T
+        total += 1.0
+        return total
+
+    def near(self, one: Encoded, other: Encoded) -> Array:
+        """The squared-exponential part."""
+        w = self._weights
+        a, b = _scaled(one.near, w.near), _scaled(other.near, w.near)
+        # exponents in place: this is where a search's time goes
+        alike = np.asarray(a @ b.T, dtype=np.float64)
+        alike += (w.height - 0.5 * (a**2).sum(1))[:, None]
+        alike -= 0.5 * (b**2).sum(1)
+        np.exp(alike, out=alike)
+        return alike
+
+    def own(self, points: Encoded) -> Array:
+        """Variances `[N]` before data."""
+        variances: Array = 1.0 + (_scaled(points.linear, self._weights.linear) ** 2).sum(1)
+        return variances + float(np.exp(self._weights.height))
+
+
+def fit(features: Encoded, targets: Array, shares: Array) -> tuple[Weights, float]:
+    """The most probable weights and the negative logarithm of how probable they are.
+
+    Given targets `[N]` of mean 0 and deviation 1; `shares` are their fidelities.
+    """
+    middle = Weights.guess(features)
+    prior = middle.flat()
+    width = np.full(len(prior), SPREAD)
+    width[-1] = 2 * SPREAD
+
+    def loss(flat: Array) -> tuple[float, Array]:
+        value, gradient = _negative_log_likelihood(middle.like(flat), features, targets, shares)
+        off = (flat - prior) / width
+        return value + 0.5 * float(off @ off), gradient + off / width
+
+    bounds = [(-14, 8)] * len(prior)
+    found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
+    return middle.like(np.asarray(found.x)), float(found.fun)
+
+
+def _negative_log_likelihood(weights: Weights, features: Encoded, targets: Array, shares: Array) -> tuple[float, Array]:
+    kernel = Kernel(weights)
+    near = kernel.near(features, features)
+    a = _scaled(features.linear, weights.linear)
+    noise = np.exp(weights.noise) / shares
+    factor = _lower(1.0 + a @ a.T + near + np.diag(noise + JITTER))
+    inverse = _inverse(factor)
+    alpha = inverse @ targets
+    value = 0.5 * targets @ alpha + np.log(np.diag(factor)).sum()
+    slope = 0.5 * (inverse - np.outer(alpha, alpha))
+    by_linear = _per_factor(((slope @ a) * a).sum(0), features.linear)
+    v, b = slope * near, _scaled(features.near, weights.near)
+    by_near = _per_factor(((v @ b) * b).sum(0) - v.sum(1) @ b**2, features.near)
+    return float(value), np.concatenate([by_linear, by_near, [v.sum(), np.diag(slope) @ noise]])
+
+
+def _lower(matrix: Array) -> Array:
+    """The lower Cholesky factor."""
+    factor: Array = np.linalg.cholesky(matrix).astype(np.float64, copy=False)
+    return factor
+
+
+def _inverse(factor: Array) -> Array:
+    """Of the matrix whose lower Cholesky factor this is."""
+    lower, _ = dpotri(factor, lower=1)
+    whole: Array = lower + np.tril(lower, -1).T
+    return whole
+
+
+class Process:
+    """The posterior: mean and deviation of the objective of unseen points, in its own units."""
+
+    def __init__(self, features: Encoded, values: Array, shares: Array, weights: Weights, scale: tuple[float, float]):
+        self._features, self._kernel, self._scale = features, Kernel(weights), scale
+        noise = np.exp(weights.noise) / shares + JITTER
+        self._factor = _lower(self._kernel(features, features) + np.diag(noise))
+        self._alpha = cho_solve((self._factor, True), (values - scale[0]) / scale[1], check_finite=False)
+
+    def mean(self, points: Encoded) -> Array:
+        """`[N]`."""
+        means: Array = self._kernel(points, self._features) @ self._alpha
+        return self._scale[0] + self._scale[1] * means
+
+    def predict(self, points: Encoded) -> tuple[Array, Array]:
         """Mean and standard deviation `[N]`."""
-        rows = self._standard(features)
-        linear, width = self._linear.predict(rows, return_std=True)
-        leaves = rows.astype(np.float32)
-        votes = np.array([tree.predict(leaves, check_input=False) for tree in self._trees.estimators_])
-        trees = votes.mean(axis=0)
-        variance = (width**2 + votes.var(axis=0)) / 2 + (linear - trees) ** 2 / 4
-        return (linear + trees) / 2, np.sqrt(variance)
+        cross = self._kernel(points, self._features)
+        half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
+        variance = np.maximum(self._kernel.own(points) - (half**2).sum(0), 1e-12)
+        return self._scale[0] + self._scale[1] * (cross @ self._alpha), self._scale[1] * np.sqrt(variance)
 
-    def _standard(self, features: Array) -> Array:
-        rows: Array = (features - self._mean) / self._scale
-        return rows
+
+def _scaled(block: Block, weights: Array) -> Array:
+    return block.values * np.exp(0.5 * weights)[block.factor]
+
+
+def _per_factor(columns: Array, block: Block) -> Array:
+    return np.bincount(block.factor, columns, minlength=_count(block)).astype(np.float64)
+
+
+def _count(block: Block) -> int:
+    return int(block.factor.max()) + 1
+
+
+def standard(values: NDArray[np.float64] | Sequence[float]) -> tuple[float, float]:
+    """Mean and deviation, the latter 1 for constant values."""
+    return float(np.mean(values)), float(np.std(values)) or 1.0

@@ -22,7 +22,7 @@ def summary(
     search.front.size, .operators, .<metric>.min/.max, .latency_ms.min/.max/.ratio: measured front
     """
     evaluations, (ours, random) = outcome.evaluations, outcome.curves
-    digests = {row.arch.digest for row in evaluations}
+    digests = {row.point.digest for row in evaluations}
     scored = [row.seconds for row in evaluations if not row.error]
     figures: Figures = {
         "search.evaluations": len(evaluations),

@@ -1,185 +1,191 @@
-"""Long-lived Ray actors that score archs; the only module that knows Ray."""
+"""Scoring on Ray: chunks of tasks to long-lived actors, which may hang, die, be taken away, or come later."""
 
-import os
-import signal
-import socket
-import threading
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import math
+import time
+from collections.abc import Sequence
 from typing import Any
 
-import torch
+from nas.errors import NasError
+from nas.progress import say
+from nas.searching.chunks import Job, Waiting
+from nas.searching.cluster import Answer, connect, deaths, import_ray, reason, took_its_node
+from nas.searching.crew import LINE, Actor, Crew
+from nas.searching.executor import Scored, Scorer, Task, too_long
+from nas.searching.settings import RayConfig
 
-from nas.arch import Arch
-from nas.errors import ConfigError, NasError
-from nas.searching.executor import Scored, Scorer, score
+NODE_SHARE = 0.25
+"""What the loss of a whole node counts against the task that was at work there, where the death of a worker counts 1.
 
-IN_FLIGHT = 2
-"""Archs per worker: one being scored, one waiting, so that no worker waits for the driver."""
-KNOCK_S = 5.0
-# ray reads these when it is imported: no usage reports, and no warning about machines without an accelerator
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-
-
-class Worker:
-    """What runs in an actor: a scorer, unpacked once, on one thread."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        torch.set_num_threads(1)
-        self._scorer = scorer
-
-    def score(self, arch: Arch) -> Scored:
-        """Values, seconds, and the reason if it failed."""
-        return score(self._scorer, arch)
-
-    def pid(self) -> int:
-        """The worker's process, for tests and the curious."""
-        return os.getpid()
+Nodes are lost for their own reasons; but a task that takes one after the other with it must come to an end, too.
+"""
+LATENCY_S = 0.5
+"""Time for the way to a worker and back, before an evaluation counts as too long."""
+STEP_S = 5.0
 
 
-@dataclass(slots=True)
-class _Task:
-    arch: Arch
-    worker: int
-    losses: int = 0
-
-
-@dataclass
 class RayExecutor:
-    """Scores on `workers` actors of a local Ray, of the one this process has, or of the cluster at `address`."""
+    """Scores on `workers` actors of a Ray that this process has, of the cluster at the address, or of a local one.
 
-    scorer: Scorer
-    workers: int
-    address: str | None = None
-    retries: int = 2
-    """How often an arch whose worker died is sent to another before its evaluation counts as failed."""
-    _tasks: dict[Any, _Task] = field(default_factory=dict, init=False)
-    _lost: deque[Scored] = field(default_factory=deque, init=False)
+    Tasks go only to actors that have started. Those of an actor that dies are asked again, each alone on an actor, so
+    that the one that it died of becomes known: it is tried `retries` more times, then its evaluation counts as failed.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self, scorer: Scorer, workers: int, config: RayConfig | None = None, *, timeout_s: float | None = None
+    ) -> None:
+        config = config or RayConfig()
         self._ray = import_ray()
         self._owned = not self._ray.is_initialized()
         if self._owned:
-            connect(self._ray, self.workers, self.address)
-        self._actor = self._ray.remote(num_cpus=1, max_restarts=0)(Worker)
-        self._payload = self._ray.put(self.scorer)
-        self.actors = [self._actor.remote(self._payload) for _ in range(self.workers)]
+            connect(self._ray, workers, config)
+        self._retries, self._timeout_s = config.retries, timeout_s
+        self._deaths = deaths(self._ray)
+        self._waiting = Waiting(workers, getattr(scorer, "order", None), timeout_s)
+        self._crew = Crew(self._ray, scorer, workers, config)
+        self._ended: list[Scored] = []
+        self._losses: list[Exception] = []
+        self._sent = 0
+
+    @property
+    def capacity(self) -> int:
+        """Two tasks per worker, whatever its speed, so that an order that depends on it does not depend on time."""
+        return LINE * len(self._crew.actors)
 
     @property
     def room(self) -> int:
-        """Two archs per worker, less those pending."""
-        return max(0, IN_FLIGHT * self.workers - self.pending)
+        """Two chunks per worker that has started, less what is pending; more than `capacity` if the scorer is fast."""
+        return max(0, LINE * self._waiting.size * max(1, len(self._crew.ready)) - self.pending)
 
     @property
     def pending(self) -> int:
-        """Archs sent and not handed back."""
-        return len(self._tasks) + len(self._lost)
+        """Tasks taken and not handed back."""
+        return len(self._waiting) + self._sent + len(self._ended)
 
-    def submit(self, arch: Arch) -> None:
-        """Sends the arch to the worker with the least to do."""
-        self._send(arch, losses=0)
+    @property
+    def actors(self) -> list[Any]:
+        """Ray's handles of the actors, for tests and the curious."""
+        return [actor.handle for actor in self._crew.actors]
 
-    def collect(self) -> list[Scored]:
-        """Waits for the first result and returns all that are there; archs of dead workers are sent again."""
-        results: list[Scored] = []
-        while self.pending and not results:
-            if self._tasks:
-                self._ray.wait(list(self._tasks), num_returns=1)
-                ready, _ = self._ray.wait(list(self._tasks), num_returns=len(self._tasks), timeout=0)
-                results = [result for ref in ready if (result := self._take(ref)) is not None]
-            results += list(self._lost)
-            self._lost.clear()
-        return results
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Takes tasks; whole chunks go out at once, the rest at the next `collect`."""
+        self._waiting.add(tasks)
+        self._dispatch(at_least=self._waiting.size)
+
+    def collect(self, timeout_s: float | None = None) -> list[Scored]:
+        """Results, or nothing after the time; also nothing, and early, when a worker has started and there is room."""
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while self.pending and not self._ended:
+            self._dispatch()
+            has_started = self._hear(end)
+            self._end_hanging()
+            self._crew.watch()
+            if time.monotonic() >= end or (has_started and self.room):
+                break
+        self._report()
+        ended, self._ended = self._ended, []
+        return ended
 
     def close(self) -> None:
         """Ends the actors, and Ray if this executor started it."""
-        for actor in self.actors:
-            self._ray.kill(actor)
+        self._crew.close()
         if self._owned:
             self._ray.shutdown()
 
-    def _send(self, arch: Arch, losses: int) -> None:
-        loads = [0] * self.workers
-        for task in self._tasks.values():
-            loads[task.worker] += 1
-        worker = loads.index(min(loads))
-        self._tasks[self.actors[worker].score.remote(arch)] = _Task(arch, worker, losses)
+    def _dispatch(self, at_least: int = 1) -> None:
+        while len(self._waiting) >= at_least:
+            actor = self._crew.free(is_alone=self._waiting.is_next_alone)
+            if actor is None:
+                return
+            idle = sum(not other.line for other in self._crew.ready)
+            jobs = self._waiting.take(min(self._waiting.size, math.ceil(len(self._waiting) / max(1, idle))))
+            actor.send(jobs)
+            self._sent += len(jobs)
 
-    def _take(self, ref: Any) -> Scored | None:
-        task = self._tasks.pop(ref, None)
-        if task is None:
-            return None
+    def _hear(self, end: float) -> bool:
+        """Takes what the actors say by then; whether one of them has started."""
+        before = len(self._crew.ready)
+        for actor in self._crew.answered(max(0.0, min(end, self._alarm()) - time.monotonic())):
+            if actor.birth is not None:
+                self._crew.admit(actor)
+            else:
+                self._take(actor)
+        return len(self._crew.ready) > before
+
+    def _take(self, actor: Actor) -> None:
         try:
-            result: Scored = self._ray.get(ref)
-        except self._ray.exceptions.RayActorError as death:
-            self._replace(task, death)
-            return None
+            answers: list[Answer] = self._ray.get(actor.next)
+        except self._deaths as death:
+            self._bury(actor, death)
+            return
         except self._ray.exceptions.RayTaskError as failure:
             cause = failure.cause
             raise cause if isinstance(cause, NasError) else failure from None
-        return result
+        jobs = actor.finish()
+        self._sent -= len(jobs)
+        self._waiting.learn([answer.seconds for answer in answers])
+        self._ended += [_scored(job, answer) for job, answer in zip(jobs, answers, strict=True)]
 
-    def _replace(self, task: _Task, death: Exception) -> None:
-        """Starts a new actor for the dead one; its first arch is the suspect, those behind it are sent anew free."""
-        refs = [ref for ref, other in self._tasks.items() if other.worker == task.worker]
-        waiting = [self._tasks.pop(ref) for ref in refs]
-        self.actors[task.worker] = self._actor.remote(self._payload)
-        if task.losses < self.retries:
-            self._send(task.arch, task.losses + 1)
-        else:
-            reason = f"its worker died {task.losses + 1} times: {str(death).splitlines()[0]}"
-            self._lost.append(Scored(arch=task.arch, values={}, seconds=0.0, error=reason))
-        for other in waiting:
-            self._send(other.arch, other.losses)
+    def _bury(self, actor: Actor, death: Exception) -> None:
+        """Replaces the actor; a job that it had nothing else beside is to blame, else all it had are suspects.
+
+        Also those before the one that it died of: their answers may have been lost on the way.
+        """
+        self._losses.append(death)
+        jobs = self._clear(actor)
+        if len(jobs) == 1:
+            jobs[0].deaths += NODE_SHARE if took_its_node(self._ray, death) else 1.0
+        self._isolate(jobs)
+        if jobs[0].deaths >= self._retries + 1:
+            self._fail(jobs.pop(0), f"its worker died {self._retries + 1} times: {reason(death)}")
+        self._waiting.put_back(jobs)
+
+    def _end_hanging(self) -> None:
+        """Ends actors whose evaluation is beyond its time; who it is in a chunk shows when they are asked singly."""
+        if self._timeout_s is None:
+            return
+        latest = time.monotonic() - self._timeout_s - LATENCY_S
+        for actor in [actor for actor in self._crew.ready if actor.line and actor.since < latest]:
+            first = len(actor.line[0][1])
+            jobs = self._clear(actor)
+            if first == 1:
+                self._fail(jobs.pop(0), too_long(self._timeout_s), self._timeout_s)
+            else:
+                self._isolate(jobs[:first])
+            self._waiting.put_back(jobs)
+
+    def _clear(self, actor: Actor) -> list[Job]:
+        """Replaces the actor and returns all that it had."""
+        jobs = self._crew.replace(actor)
+        self._sent -= len(jobs)
+        return jobs
+
+    def _isolate(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            job.is_alone = True
+
+    def _fail(self, job: Job, error: str, seconds: float = 0.0) -> None:
+        self._ended.append(_scored(job, Answer({}, seconds, error)))
+
+    def _alarm(self) -> float:
+        """When to look up even if nobody says anything."""
+        now = time.monotonic()
+        if self._timeout_s is None:
+            return now + STEP_S
+        begun = min((actor.since for actor in self._crew.ready if actor.line), default=now + STEP_S)
+        return min(now + STEP_S, begun + self._timeout_s + LATENCY_S)
+
+    def _report(self) -> None:
+        if self._losses:
+            count = f"{len(self._losses)} workers were" if len(self._losses) > 1 else "a worker was"
+            say(f"{count} lost and will be replaced, what it was at is asked again: {reason(self._losses[-1])}")
+            self._losses.clear()
 
 
-def import_ray() -> Any:
-    """Ray, told to be quiet before it is imported."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    return ray
-
-
-def connect(ray: Any, workers: int, address: str | None) -> None:
-    """Starts Ray on this machine, or joins the cluster at `address`; `ConfigError` if that fails."""
-    is_local = address in (None, "local")
-    local = {"num_cpus": max(1, workers), "include_dashboard": False} if is_local else {}
-    try:
-        with _own_termination():
-            _knock(address or "")
-            ray.init(
-                address=address or "local", log_to_driver=False, logging_level="ERROR", configure_logging=True, **local
-            )
-    except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        if is_local:
-            raise ConfigError(
-                f"search.workers={workers} needs Ray on this machine, which did not start ({reason}): "
-                "search.workers=0 scores in this process"
-            ) from error
-        raise ConfigError(
-            f"search.ray.address={address!r} needs a running Ray cluster and none answers there ({reason}): start one "
-            "with `ray start --head`, or leave the setting out to use this machine"
-        ) from error
-
-
-def _knock(address: str) -> None:
-    """`OSError` at once where nobody listens; Ray would try for minutes and fill the terminal."""
-    host, _, port = address.rpartition(":")
-    if port.isdigit() and "/" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
-
-
-@contextmanager
-def _own_termination() -> Iterator[None]:
-    """Keeps the program's answer to SIGTERM, which Ray replaces by its own when it starts."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if callable(before) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+def _scored(job: Job, answer: Answer) -> Scored:
+    return Scored(
+        point=job.task.point,
+        values=answer.values,
+        seconds=answer.seconds,
+        error=answer.error,
+        fidelity=job.task.fidelity,
+    )

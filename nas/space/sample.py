@@ -3,10 +3,14 @@
 import bisect
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from nas.arch import Arch, BlockArch
+from nas.space.contract import Point
 from nas.space.space import BlockSpace, SearchSpace, settle
+
+P = TypeVar("P", bound=Point)
 
 
 def sample(space: SearchSpace, rng: random.Random) -> Arch:
@@ -26,14 +30,10 @@ def sample_block(space: BlockSpace, rng: random.Random, operator: str | None = N
     return space.block(rng.choice(space.of(str(name))), ffn, rng.choice(space.gates))
 
 
-def stratified(
-    space: SearchSpace, count: int, cost: Callable[[Arch], float], rng: random.Random, *, oversample: int = 16
-) -> list[Arch]:
-    """Up to `count` different archs spread evenly over the logarithm of a positive cost, cheapest stratum first."""
-    pool = {arch.digest: arch for arch in (sample(space, rng) for _ in range(count * oversample))}
-    for corner in (space.smallest(), space.largest()):
-        pool[corner.digest] = corner
-    priced = sorted((math.log(max(cost(arch), 1e-12)), digest) for digest, arch in pool.items())
+def stratified(points: Iterable[P], count: int, cost: Callable[[P], float]) -> list[P]:
+    """Up to `count` of the points, spread evenly over the logarithm of a positive cost, cheapest stratum first."""
+    pool = {point.digest: point for point in points}
+    priced = sorted((math.log(max(cost(point), 1e-12)), digest) for digest, point in pool.items())
     low, high = priced[0][0], priced[-1][0]
     chosen: list[str] = []
     for i in range(min(count, len(priced))):

@@ -40,10 +40,20 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, arch: BlockArch, context: Context) -> Tensor:
         """The subnet `arch` of the block."""
-        if arch.operator.name != NONE:
-            mixer, projections, knobs = self._mixer(arch.operator)
-            x = x + self._scaled(mixer(self._normed(x), projections, knobs, context), arch, context)
-        return self._fed_forward(x, arch)
+        return self.fed_forward(self.mixed(x, arch, context), arch)
+
+    def mixed(self, x: Tensor, arch: BlockArch, context: Context) -> Tensor:
+        """The first of the two branches alone: all of the arch but its FFN, as if that were off."""
+        if arch.operator.name == NONE:
+            return x
+        mixer, projections, knobs = self._mixer(arch.operator)
+        return x + self._scaled(mixer(self._normed(x), projections, knobs, context), arch, context)
+
+    def fed_forward(self, x: Tensor, arch: BlockArch) -> Tensor:
+        """The second branch alone."""
+        if self.ffn is not None and self.ffn_norm is not None and self.ffn_scale is not None and arch.ffn.kind != NONE:
+            x = x + self.ffn_scale[: x.shape[-1]] * self.ffn(self.ffn_norm(x), arch.ffn)
+        return x
 
     def step(self, x: Tensor, arch: BlockArch, context: Context, state: Any) -> tuple[Tensor, Any]:
         """One decoded token `[B, 1, C]` and the operator's new state; None is that before the first token."""
@@ -51,7 +61,7 @@ class Block(nn.Module):
             mixer, projections, knobs = self._mixer(arch.operator)
             y, state = mixer.step(self._normed(x), projections, knobs, context, state)
             x = x + self._scaled(y, arch, context)
-        return self._fed_forward(x, arch), state
+        return self.fed_forward(x, arch), state
 
     def prefill(self, x: Tensor, arch: BlockArch, context: Context) -> tuple[Tensor, Any]:
         """The block's output for the first tokens `[B, T, C]`, and the state that steps over them would leave."""
@@ -74,11 +84,6 @@ class Block(nn.Module):
             y = cast(Gate, self.gates[arch.gate])(y, context)
         scaled: Tensor = self.scales[arch.operator.name][: y.shape[-1]] * y
         return scaled
-
-    def _fed_forward(self, x: Tensor, arch: BlockArch) -> Tensor:
-        if self.ffn is not None and self.ffn_norm is not None and self.ffn_scale is not None and arch.ffn.kind != NONE:
-            x = x + self.ffn_scale[: x.shape[-1]] * self.ffn(self.ffn_norm(x), arch.ffn)
-        return x
 
 
 def block_cost(arch: BlockArch, site: Site) -> Cost:

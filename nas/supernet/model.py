@@ -8,9 +8,9 @@ from typing import Self, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from nas.arch import Arch, BlockArch
+from nas.arch import Arch, BlockArch, StageArch
 from nas.errors import ArchError
-from nas.operators.contract import Context
+from nas.operators.contract import Context, Site
 from nas.shapes import ImageShape, TaskShape
 from nas.space.space import SearchSpace
 from nas.supernet import layout
@@ -60,14 +60,22 @@ class Supernet(nn.Module):
 
     def through(self, x: Tensor, arch: Arch, visit: Visit, penalties: list[Tensor]) -> Tensor:
         """The stem's tokens to those in front of the head, through each block of the arch as `visit` runs it."""
-        for i, (blocks, stage, site) in enumerate(zip(self.stages, arch.stages, self._sites, strict=True)):
-            if i:
-                x = self.transitions[i - 1](x, stage.embed_dim)
+        for i, (stage, _) in enumerate(zip(arch.stages, self.stages, strict=True)):
+            x = self.enter(x, i, stage.embed_dim)
             published: dict[str, Tensor] = {}
-            for j, (block, block_arch) in enumerate(zip(cast(nn.ModuleList, blocks), stage.blocks, strict=False)):
-                here = layout.block_site(site, stage.embed_dim, j)
-                x = visit(cast(Block, block), x, block_arch, Context(here, published, penalties))
+            for block, block_arch, here in self.placed(i, stage):
+                x = visit(block, x, block_arch, Context(here, published, penalties))
         return x
+
+    def enter(self, x: Tensor, stage: int, embed_dim: int) -> Tensor:
+        """The tokens that the stage before left, as this stage takes them; the first takes the stem's as they are."""
+        return cast(Tensor, self.transitions[stage - 1](x, embed_dim)) if stage else x
+
+    def placed(self, stage: int, arch: StageArch) -> Iterator[tuple[Block, BlockArch, Site]]:
+        """The blocks of a stage that the arch has, what they are in it, and where they sit."""
+        blocks = cast(nn.ModuleList, self.stages[stage])
+        for j, (block, block_arch) in enumerate(zip(blocks, arch.blocks, strict=False)):
+            yield cast(Block, block), block_arch, layout.block_site(self._sites[stage], arch.embed_dim, j)
 
     def narrowed(self, arch: Arch) -> Self:
         """A network of the arch alone, with fresh weights."""

@@ -3,7 +3,7 @@
 from nas.train.checkpoint import load_supernet, weights_digest
 from nas.train.evaluate import evaluate
 from nas.train.loop import TrainConfig, fit
-from nas.train.standalone import RetrainConfig, load_retrained, retrain
+from nas.train.standalone import RetrainConfig, fit_watched, load_retrained, retrain, standalone
 from nas.train.supernet import train_supernet
 
 __all__ = [
@@ -11,9 +11,11 @@ __all__ = [
     "TrainConfig",
     "evaluate",
     "fit",
+    "fit_watched",
     "load_retrained",
     "load_supernet",
     "retrain",
+    "standalone",
     "train_supernet",
     "weights_digest",
 ]

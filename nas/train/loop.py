@@ -106,10 +106,21 @@ class Trainer:
         return self.task.augment(inputs, generator), targets
 
 
-def fit(trainer: Trainer, run: Run, name: str, *, on_log: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """Trains to the end, from where an interrupted training stopped; state in `<name>/state.pt`, log beside it."""
-    steps, log = trainer.config.steps, run.log(f"{name}/log.jsonl")
+def fit(
+    trainer: Trainer,
+    run: Run,
+    name: str,
+    *,
+    until: int | None = None,
+    on_log: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Trains to the end, or to the step `until`, from where an earlier call or an interrupted training stopped.
+
+    State in `<name>/state.pt`, log beside it.
+    """
+    steps, log = until or trainer.config.steps, run.log(f"{name}/log.jsonl")
     first = _restore(trainer, run, name)
+    trainer.net.train()
     saved = time.monotonic()
     with cpu_threads(trainer.config.threads), track("train" if name == "supernet" else "retrain", steps) as progress:
         progress.set(first)

@@ -1,5 +1,7 @@
 """Stage `retrain`: one arch as a network of its own, from scratch or from inherited weights."""
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -8,7 +10,7 @@ from pydantic import Field
 
 from nas.arch import Arch
 from nas.config import config
-from nas.data.contract import Dataset
+from nas.data.contract import Dataset, Examples
 from nas.run import Run
 from nas.supernet import Subnet, Supernet, extract
 from nas.tasks import of
@@ -36,9 +38,8 @@ def retrain(
 ) -> Subnet:
     """The arch trained alone, kept in `retrain/<digest>/`; val and, once and last, test go into `result.json`."""
     folder, task = f"retrain/{arch.digest}", of(dataset)
-    torch.manual_seed(seed)
-    alone = extract(net, arch) if config.start == "inherited" else Subnet(net.narrowed(arch), arch)
-    trainer = Trainer(alone.net, task, dataset.train, Alone(arch), _settings(config, training), seed)
+    trainer = standalone(net, arch, dataset, config, training, seed=seed)
+    alone = Subnet(trainer.net, arch)
     fit(trainer, run, folder)
     alone.net.cpu()
     inherited = evaluate(net, arch, task, dataset.val)
@@ -58,6 +59,25 @@ def retrain(
         },
     )
     return alone
+
+
+def standalone(
+    net: Supernet, arch: Arch, dataset: Dataset, config: RetrainConfig, training: TrainConfig, *, seed: int
+) -> Trainer:
+    """The arch as a network of its own, about to be trained."""
+    torch.manual_seed(seed)
+    alone = extract(net, arch).net if config.start == "inherited" else net.narrowed(arch)
+    return Trainer(alone, of(dataset), dataset.train, Alone(arch), _settings(config, training), seed)
+
+
+def fit_watched(
+    trainer: Trainer, run: Run, folder: str, arch: Arch, val: Examples, marks: Sequence[float]
+) -> Iterator[tuple[float, float]]:
+    """Trains to each mark, a share of the steps, and then yields it with the metric on val; whoever has seen enough
+    stops asking. A killed training goes on from its state."""
+    for mark in marks:
+        fit(trainer, run, folder, until=math.ceil(mark * trainer.config.steps))
+        yield mark, evaluate(trainer.net, arch, trainer.task, val, device=trainer.device)
 
 
 def load_retrained(run: Run, net: Supernet, arch: Arch) -> Supernet | None:

@@ -9,13 +9,14 @@ import pytest
 
 from nas.arch import Arch
 from nas.errors import CheckpointError, MeasurementError
+from nas.journal import Log
 from nas.predict import fit_predictor
 from nas.profiling import ProfileConfig, measure, profile, profiled
 from nas.profiling.parts import arch_parts
 from nas.profiling.plan import plan_nets
 from nas.profiling.profile import CALIBRATE, POOL
 from nas.profiling.table import Row, at_one_pace, log_name, read_rows
-from nas.run import Log, Run
+from nas.run import Run
 from nas.space import load_space
 from nas.supernet import Supernet, extract
 from tests.profiling.doubles import FakeRuntime, weighed

@@ -3,12 +3,15 @@
 import hashlib
 import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
-from nas.arch import NONE, Arch, BlockArch
+from nas.arch import NONE, Arch, BlockArch, Knob
+from nas.searching.executor import Scored, Task, score
 
 
 def chance(*parts: object) -> float:
@@ -44,6 +47,57 @@ class Counting:
     def __call__(self, arch: Arch) -> dict[str, float]:
         self.asked.append(arch.digest)
         return Toy()(arch)
+
+
+def is_odd(genes: Mapping[str, Knob]) -> bool:
+    """A rule between choices of the plain space."""
+    return genes["kind"] != "skip" or genes["bias"] is False
+
+
+@dataclass(frozen=True)
+class PlainToy:
+    """Width costs and helps, less and less; names decide how much; neighbours that agree help."""
+
+    def __call__(self, point: Mapping[str, Any], fidelity: float = 1.0) -> dict[str, float]:
+        widths = [point[f"{i}.width"] for i in range(5)]
+        acts = [point[f"{i}.act"] for i in range(5)]
+        gain = sum((0.5 + chance(i, act)) * width**0.5 for i, (width, act) in enumerate(zip(widths, acts, strict=True)))
+        gain += sum(2.0 * (a == b) for a, b in zip(acts, acts[1:], strict=False)) + 3 * chance(point["kind"])
+        noise = (1 - fidelity) * chance("noise", str(dict(point)))
+        cost = sum(widths) * (1.5 if point["bias"] else 1.0)
+        return {"quality": gain + noise, "cost": float(cost), "memory": float(sum(widths[:2]))}
+
+
+class Shuffling:
+    """Holds several tasks and ends them in an order that a seed decides."""
+
+    def __init__(self, scorer: Any, seed: int, capacity: int = 4) -> None:
+        self.capacity, self._scorer, self._seed = capacity, scorer, seed
+        self._held: list[Task] = []
+        self._turn = 0
+
+    @property
+    def room(self) -> int:
+        return self.capacity - len(self._held)
+
+    @property
+    def pending(self) -> int:
+        return len(self._held)
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        assert len(tasks) <= self.room
+        self._held += tasks
+
+    def collect(self, timeout_s: float | None = None) -> list[Scored]:
+        self._turn += 1
+        if not self._held:
+            return []
+        # the last in is often the first out, as if some were much slower
+        at = int(chance(self._seed, self._turn) * len(self._held))
+        return [score(self._scorer, self._held.pop(at))]
+
+    def close(self) -> None:
+        self._held.clear()
 
 
 @dataclass(frozen=True)

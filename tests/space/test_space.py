@@ -75,7 +75,9 @@ def test_stratified_spans_the_costs(space: SearchSpace) -> None:
     def cost(arch: Arch) -> float:
         return network_cost(space.frame, shape, arch).flops
 
-    archs = stratified(space, 12, cost, random.Random(0))
+    rng = random.Random(0)
+    drawn = [sample(space, rng) for _ in range(200)]
+    archs = stratified([*drawn, space.smallest(), space.largest()], 12, cost)
     assert len(set(archs)) == 12
     assert cost(archs[0]) <= cost(space.smallest()) and cost(archs[-1]) >= cost(space.largest())
 

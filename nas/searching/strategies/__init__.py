@@ -17,6 +17,6 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> type[Strategy]:
     """The strategy's class; `ConfigError` for an unknown name."""
     if name not in names():
-        raise ConfigError(f"search.strategy must be one of {', '.join(names())}; got {name!r}")
+        raise ConfigError(f"a strategy must be one of {', '.join(names())}; got {name!r}")
     proposer: type[Strategy] = importlib.import_module(f"{__name__}.{name}").Proposer
     return proposer

@@ -1,30 +1,27 @@
 """Random search, half of it spread over the cost: the baseline that every other strategy has to beat."""
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from nas.arch import Arch
-from nas.searching.strategies.contract import Strategy, Told, strata_cost
-from nas.space import stratified
+from nas.searching.design import strata
+from nas.searching.strategies.contract import Strategy, Told
 
-CHUNK = 16
+CHUNK, OVERSAMPLE = 16, 4
 
 
 class Proposer(Strategy):
-    """Archs uniform over knobs, in turn with archs spread evenly over the logarithm of the cost."""
+    """Points uniform over knobs, in turn with points spread evenly over the logarithm of a known cost."""
 
     name: ClassVar[str] = "random"
 
-    def stream(self, told: Sequence[Told], rng: random.Random) -> Iterator[Arch]:
+    def stream(self, told: Sequence[Told], rng: random.Random) -> Iterator[Any]:
         """Draws; what was told does not matter."""
         uniform = self.problem.draws(rng)
         while True:
-            spread = stratified(
-                self.problem.space, CHUNK, lambda arch: strata_cost(self.problem, arch), rng, oversample=4
-            )
+            spread = strata(self.problem, CHUNK, itertools.islice(uniform, OVERSAMPLE * CHUNK))
             rng.shuffle(spread)
-            for arch in self.problem.keep(spread):
-                yield arch
+            for point in spread:
+                yield point
                 yield next(uniform)
-            yield next(uniform)
