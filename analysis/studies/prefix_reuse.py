@@ -24,7 +24,7 @@ from nas.run import Run
 from nas.searching.archive import Archive
 from nas.searching.scorer import SupernetScorer
 from nas.settings import read_settings
-from nas.space import SearchSpace, crossover, mutate, sample
+from nas.space import ArchSpace, SearchSpace, crossover, mutate, sample
 from nas.train import evaluate
 
 BATCH, PARENTS = 16, 12
@@ -69,7 +69,8 @@ def sequences(
 ) -> Iterator[tuple[str, Batches]]:
     rng, log = random.Random(0), run.path / f"search/{name}/archive.jsonl"
     if log.exists():
-        asked = [row.arch for row in Archive(run.log(f"search/{name}/archive.jsonl"), space).evaluations]
+        archive = Archive(run.log(f"search/{name}/archive.jsonl"), ArchSpace(space))
+        asked = [row.point for row in archive.evaluations if row.fidelity == 1.0]
         yield "archive, as asked", batched(asked)
         half = len(asked) // 2
         yield "archive, sorted by 16", [scorer.order(batch) for batch in batched(asked)]

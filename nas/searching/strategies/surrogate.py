@@ -67,6 +67,8 @@ class Proposer(Strategy):
     def _glanced(self, seen: Seen, posterior: Posterior, old: set[str], rng: random.Random) -> Chosen:
         """Of the whole space the points that would widen the front if each were as much better as is usual."""
         index = [i for i, point in enumerate(self._all.points) if point.digest not in old]
+        if not index:
+            return [], posterior([]), seen.costs[:0]
         most = GLANCES // max(1, len(seen.told))
         pool = self._all.rows(index if len(index) <= most else sorted(rng.sample(index, most)))
         usual = np.median(
