@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from nas.errors import ConfigError
+from nas.searching.allocator import keep_freed_memory
 from nas.searching.executor import Scorer, Task, score
 from nas.searching.objectives import Values
 from nas.searching.settings import RayConfig
@@ -36,6 +37,7 @@ class Worker:
 
     def __init__(self, scorer: Scorer, threads: int) -> None:
         torch.set_num_threads(threads)
+        keep_freed_memory()
         self._scorer = scorer
 
     def score(self, tasks: Sequence[Task]) -> list[Answer]:

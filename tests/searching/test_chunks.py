@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -49,3 +51,9 @@ def test_suspects_travel_alone() -> None:
 
 def test_a_chunk_is_sorted_as_the_scorer_likes() -> None:
     assert taken(waiting(3, 1, 2, 0, order=sorted).take(3)) == [1, 2, 3]
+
+
+def test_workers_keep_memory_that_evaluations_free_where_the_c_library_can() -> None:
+    code = "from nas.searching.allocator import keep_freed_memory; print(keep_freed_memory())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() in ("True", "False")
