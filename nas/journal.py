@@ -73,12 +73,11 @@ class Session:
 
 
 class Owner:
-    """This process among those that share a log: the others can tell whether it still lives."""
+    """This process among those that share a log: the others can tell whether it still lives, by a lock that it holds."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.name = folder, uuid.uuid4().hex[:12]
-        folder.mkdir(parents=True, exist_ok=True)
-        self._held = (folder / self.name).open("wb")
+    def __init__(self, log: Path) -> None:
+        self._log, self.name = log, uuid.uuid4().hex[:12]
+        self._held = self._file(self.name).open("wb")
         fcntl.flock(self._held, fcntl.LOCK_EX)
 
     def is_alive(self, name: str) -> bool:
@@ -86,21 +85,22 @@ class Owner:
         if name == self.name:
             return True
         try:
-            with (self._folder / name).open("rb") as stream:
+            with self._file(name).open("rb") as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
         except BlockingIOError:
             return True
-        (self._folder / name).unlink(missing_ok=True)
+        self._file(name).unlink(missing_ok=True)
         return False
 
     def close(self) -> None:
         """Gives up whatever was claimed under this name."""
         self._held.close()
-        (self._folder / self.name).unlink(missing_ok=True)
-        if self._folder.exists() and not any(self._folder.iterdir()):
-            self._folder.rmdir()
+        self._file(self.name).unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        return self._log.with_name(f".{self._log.stem}-{name}.owner")
 
 
 def _read_from(stream: IO[bytes], offset: int, path: Path) -> tuple[list[Row], int]:

@@ -203,7 +203,7 @@ class Archive:
 
     def _mine(self) -> Owner:
         if self._owner is None:
-            self._owner = Owner(self.path.with_name(f"{self.path.stem}.owners"))
+            self._owner = Owner(self.path)
         return self._owner
 
 
