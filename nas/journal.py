@@ -73,7 +73,7 @@ class Session:
 
 
 class Owner:
-    """This process among those that share a log: the others can tell whether it still lives, by a lock that it holds."""
+    """This process among those that share a log; by a lock that it holds the others can tell whether it still lives."""
 
     def __init__(self, log: Path) -> None:
         self._log, self.name = log, uuid.uuid4().hex[:12]
