@@ -3,10 +3,11 @@
 from dataclasses import field
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from nas.config import config
 from nas.errors import ConfigError
+from nas.searching import strategies
 from nas.searching.loop import Pace
 from nas.searching.objectives import LATENCY, METRICS, UPPER, Constraint
 from nas.tasks import Metric
@@ -38,6 +39,18 @@ class RayConfig:
             raise ValueError(f"num_gpus is a part of one GPU or a whole number of them; got {self.num_gpus}")
 
 
+def _strategy(name: str) -> str:
+    if name not in strategies.names():
+        raise ValueError(f"a strategy must be one of {', '.join(strategies.names())}")
+    return name
+
+
+def _rungs(shares: tuple[float, ...]) -> tuple[float, ...]:
+    if not shares or shares[-1] != 1.0 or list(shares) != sorted(set(shares)):
+        raise ValueError("fidelities must ascend and end with 1, such as [0.1, 1]")
+    return shares
+
+
 Ends = tuple[float | None, float | None]
 
 
@@ -45,7 +58,7 @@ Ends = tuple[float | None, float | None]
 class SearchOptions:
     """How to search, whatever the space and the objective are; what `nas.search` takes beside them."""
 
-    strategy: str = "surrogate"
+    strategy: Annotated[str, AfterValidator(_strategy)] = "surrogate"
     budget: Count = 200
     """Evaluations of the whole archive, in full ones, so that a resumed search ends at the same total."""
     workers: Annotated[int, Field(ge=0)] = 0
@@ -55,7 +68,7 @@ class SearchOptions:
     """Points of the first design: the space's corners, the rest spread over all choices and over the cost."""
     batch: Count = 4
     """Results between two refits of a strategy; the surrogate takes more as the archive grows."""
-    fidelities: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0,)
+    fidelities: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], AfterValidator(_rungs)] = (1.0,)
     """Shares of a full evaluation, ascending to 1: a point climbs only while it may still enter the front."""
     reproducible: bool = False
     """The same seed and number of workers give the same search, whoever is faster; all wait for a worker that is
@@ -65,11 +78,6 @@ class SearchOptions:
     prefer: Literal["front", "knee"] | dict[str, Ends] = "front"
     """The part of the front that is wanted: all, around the knee, or within ends of some objectives."""
     ray: RayConfig = field(default_factory=RayConfig)
-
-    def __post_init__(self) -> None:
-        rungs = self.fidelities
-        if not rungs or rungs[-1] != 1.0 or list(rungs) != sorted(set(rungs)):
-            raise ValueError(f"fidelities must ascend and end with 1, such as [0.1, 1]; got {list(rungs)}")
 
     @property
     def pace(self) -> Pace:
