@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.pareto import Points, hypervolume, least
-from nas.searching.archive import Evaluation
+from nas.searching.archive import EXACT, Evaluation
 from nas.searching.problem import Problem
 
 MARGIN = 0.05
@@ -21,7 +21,7 @@ def front_of(problem: Problem, evaluations: Sequence[Evaluation]) -> list[Evalua
 def hypervolume_curve(
     problem: Problem, evaluations: Sequence[Evaluation], among: Sequence[Evaluation] = ()
 ) -> list[float]:
-    """Share of the objectives' box dominated after each evaluation; never falls.
+    """Share of the objectives' box dominated after the worth of each full evaluation; never falls.
 
     The box runs from the best to 5 % beyond the worst value of each objective over `evaluations` and `among`, so that
     curves of several searches compare if each is given the others.
@@ -34,7 +34,16 @@ def hypervolume_curve(
     scaled = (_rows(problem, evaluations) - low) / np.where(high > low, high - low, 1.0)
     corner = np.full(scaled.shape[1], 1.0 + MARGIN)
     box = (1.0 + MARGIN) ** scaled.shape[1]
-    return [hypervolume(scaled[:n], corner, least(scaled)) / box for n in range(1, len(scaled) + 1)]
+    counts = _rows_within([row.fidelity for row in evaluations])
+    return [hypervolume(scaled[:n], corner, least(scaled)) / box for n in counts]
+
+
+def _rows_within(fidelities: Sequence[float]) -> list[int]:
+    """How many rows cost no more than 1, 2, 3, … full evaluations; the last entry is all of them."""
+    spent = np.cumsum(fidelities)
+    marks = np.arange(1, np.ceil(spent[-1] - EXACT) + 1) if len(spent) else np.empty(0)
+    counts = np.searchsorted(spent, marks + EXACT, side="right")
+    return [*counts[:-1].tolist(), len(spent)] if len(counts) else []
 
 
 def _rows(problem: Problem, evaluations: Sequence[Evaluation]) -> Points:

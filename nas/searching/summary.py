@@ -15,19 +15,20 @@ def summary(
 ) -> Figures:
     """Figures under dotted names; `rows` are those of `front.json`, latencies in milliseconds.
 
-    search.evaluations, .failed, .duplicates, .seconds_per_evaluation: the archive
+    search.evaluations, .failed, .duplicates, .spent, .seconds_per_evaluation: the archive; spent in full evaluations
     search.hypervolume, .random.hypervolume: share of the objectives' box dominated at the end of each
     search.random.evaluations, .evaluations_to_random: the baseline's, and how many of ours reach its hypervolume
     search.front.measured, .violations: archs measured, and those beyond the latency bound although predicted within it
     search.front.size, .operators, .<metric>.min/.max, .latency_ms.min/.max/.ratio: measured front
     """
     evaluations, (ours, random) = outcome.evaluations, outcome.curves
-    digests = {row.point.digest for row in evaluations}
+    distinct = {(row.point.digest, row.fidelity) for row in evaluations}
     scored = [row.seconds for row in evaluations if not row.error]
     figures: Figures = {
         "search.evaluations": len(evaluations),
         "search.failed": len(evaluations) - len(scored),
-        "search.duplicates": len(evaluations) - len(digests),
+        "search.duplicates": len(evaluations) - len(distinct),
+        "search.spent": round(sum(row.fidelity for row in evaluations), 6),
         "search.seconds_per_evaluation": sum(scored) / len(scored) if scored else None,
         "search.hypervolume": ours[-1] if ours else None,
         "search.random.evaluations": len(random),

@@ -316,3 +316,15 @@ def test_rows_with_their_names_in_another_order_are_the_same_points(plain: Probl
     point = plain.corners["smallest"]
     again = plain.space.read(dict(sorted(point.to_dict().items())))
     assert (again, hash(again), again.digest) == (point, hash(point), point.digest)
+
+
+def test_the_curve_counts_what_evaluations_cost(plain: Problem) -> None:
+    points = [plain.space.sample(random.Random(i)) for i in range(6)]
+    shares = [0.25, 0.25, 0.5, 1.0, 0.5, 1.0]
+    rows = [
+        Evaluation(point=p, values=PlainToy()(p), origin="x", seconds=0.0, fidelity=share)
+        for p, share in zip(points, shares, strict=True)
+    ]
+    curve = hypervolume_curve(plain, rows)
+    assert len(curve) == 4  # 3.5 in all
+    assert curve[0] == 0.0 < curve[1] == curve[2] <= curve[3]
