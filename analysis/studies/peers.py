@@ -1,6 +1,6 @@
 """Other tools on a recorded problem: each a stream of genes that is told less-is-better objectives."""
 
-import random
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -80,24 +80,16 @@ def pymoo_nsga2(problem: Problem, seed: int) -> Iterator[Any]:
 
 
 def syne_tune_morea(problem: Problem, seed: int) -> Iterator[Any]:
-    """Syne Tune's multi-objective regularised evolution."""
-    from syne_tune.backend.trial_status import Trial
+    """Syne Tune's multi-objective regularised evolution, its searcher alone."""
     from syne_tune.config_space import choice
     from syne_tune.optimizer.schedulers.multiobjective import MultiObjectiveRegularizedEvolution
 
-    names = [objective.name for objective in problem.objectives]
-    scheduler = MultiObjectiveRegularizedEvolution(
-        config_space={gene: choice(list(values)) for gene, values in problem.space.choices.items()},
-        metrics=names,
-        do_minimize=True,
-        random_seed=seed,
-    )
-    random.seed(seed)
-    for number in range(10**9):
-        config = scheduler.suggest().config
+    genes = {gene: choice(list(values)) for gene, values in problem.space.choices.items()}
+    searcher = MultiObjectiveRegularizedEvolution(config_space=genes, random_seed=seed)
+    for number in itertools.count():
+        config = searcher.suggest()
         costs = yield config
-        trial = Trial(number, config, None)
-        scheduler.on_trial_complete(trial, dict(zip(names, costs.tolist(), strict=True)))
+        searcher.on_trial_complete(str(number), config, costs.tolist())
 
 
 PEERS: dict[str, Ask] = {
