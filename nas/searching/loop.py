@@ -14,8 +14,8 @@ from nas.searching.fidelity import Ladder
 from nas.searching.problem import Problem
 from nas.searching.strategies.contract import Strategy
 
-FAILURES = 5
-"""Evaluations in a row that may fail before the search gives up."""
+FAILURES, LATER = 5, 25
+"""Evaluations in a row that may fail before the search gives up: while none has succeeded, and after that."""
 WAIT_S, NOTE_S, SILENT_S = 1.0, 1.0, 60.0
 
 
@@ -48,6 +48,7 @@ class Loop:
         self._problem, self._strategy, self._executor, self._archive = problem, strategy, executor, archive
         self._budget, self._known, self._ladder = budget, known, Ladder(problem, pace.fidelities)
         self._failed, self._flying = 0, 0.0
+        self._worked = any(not row.error for row in archive.evaluations)
         self._climbing: deque[Task] = deque()
         self._heard = self._noted = time.monotonic()
         self._note = ""
@@ -160,9 +161,10 @@ class Loop:
     def _count_failures(self, evaluations: Sequence[Evaluation]) -> None:
         for evaluation in evaluations:
             self._failed = self._failed + 1 if evaluation.error else 0
-            if self._failed >= FAILURES:
+            self._worked = self._worked or not evaluation.error
+            if self._failed >= (LATER if self._worked else FAILURES):
                 raise NasError(
-                    f"{FAILURES} evaluations in a row failed, the last with: {evaluation.error}; the archive holds the "
-                    "reasons. Mend the cause and start again under another search.name or folder, because failed "
+                    f"{self._failed} evaluations in a row failed, the last with: {evaluation.error}; the archive holds "
+                    "the reasons. Mend the cause and start again under another search.name or folder, because failed "
                     "points are not tried twice"
                 )

@@ -14,6 +14,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
+from nas.errors import NasError
 from nas.searching.features import Array, Block, Encoded
 
 STEPS = 40
@@ -22,6 +23,7 @@ SPREAD = 1.5
 """Standard deviation of the logarithm of a weight, before data."""
 NOISE = 1e-2
 JITTER = 1e-6
+BOOSTS = (0.0, 1e-8, 1e-6, 1e-4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,14 @@ def _negative_log_likelihood(weights: Weights, features: Encoded, targets: Array
 
 
 def _lower(matrix: Array) -> Array:
-    """The lower Cholesky factor."""
-    factor: Array = np.linalg.cholesky(matrix).astype(np.float64, copy=False)
-    return factor
+    """The lower Cholesky factor, of a matrix a little heavier on its diagonal where rounding leaves none otherwise."""
+    mean = float(np.trace(matrix)) / len(matrix)
+    for weight in BOOSTS:
+        try:
+            return np.asarray(np.linalg.cholesky(matrix + weight * mean * np.eye(len(matrix))), dtype=np.float64)
+        except np.linalg.LinAlgError:
+            continue
+    raise NasError(f"a model of {len(matrix)} results cannot be fitted: they hold values that are not finite")
 
 
 def _inverse(factor: Array) -> Array:

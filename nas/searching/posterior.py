@@ -20,6 +20,8 @@ LEARN, GROWTH = 8, 1.2
 """Weights are learned from so many results at first, and anew when there are so many times more."""
 MOST_LEARN, MOST = 200, 1000
 """Results that weights are learned from, and results that a prediction rests on."""
+MOST_FAILED, LEAST_CHANCE = 200, 1e-3
+"""Failures that are remembered, and the chance that a point beside them still gets."""
 RATIO = 3.0
 """Positive values that span more than this are modelled as logarithms if that makes them likelier."""
 
@@ -62,8 +64,14 @@ class Pool:
 class Posterior:
     """Beliefs about any points."""
 
-    def __init__(self, problem: Problem, features: Features, models: dict[str, tuple[Target, Process]]) -> None:
-        self._problem, self._features, self._models = problem, features, models
+    def __init__(
+        self,
+        problem: Problem,
+        features: Features,
+        models: dict[str, tuple[Target, Process]],
+        success: Process | None = None,
+    ) -> None:
+        self._problem, self._features, self._models, self._success = problem, features, models, success
 
     def __call__(self, points: Sequence[Any]) -> Beliefs:
         """Beliefs about the points `[N]`."""
@@ -80,6 +88,8 @@ class Posterior:
         chance = np.ones(len(points))
         for constraint in self._problem.constraints:
             chance *= self._within(constraint, found)
+        if self._success is not None:
+            chance *= np.clip(self._success.mean(encoded), LEAST_CHANCE, 1.0)
         return Beliefs(np.stack([m for m, _ in parts], axis=1), np.stack([w for _, w in parts], axis=1), chance)
 
     def means(self, pool: "Pool") -> Points:
@@ -131,8 +141,8 @@ class Models:
         """The points encoded."""
         return Pool(points, self._features(points))
 
-    def fitted(self, seen: Seen) -> Posterior:
-        """The posterior given these results, of which the first ones decide the weights."""
+    def fitted(self, seen: Seen, failed: Sequence[Any] = ()) -> Posterior:
+        """The posterior given these results, of which the first ones decide the weights, and points that failed."""
         count = _moment(len(seen.told))
         if self._learned[0] != count:
             self._learned = (count, self._learn(Seen(self._problem, seen.told[:count])))
@@ -143,7 +153,14 @@ class Models:
         for name, learned in self._learned[1].items():
             values = learned.target.warp(self._costs(seen, name)[kept])
             models[name] = learned.target, Process(encoded, values, shares, learned.weights, model.standard(values))
-        return Posterior(self._problem, self._features, models)
+        success = self._success([seen.points[i] for i in kept], failed[-MOST_FAILED:]) if failed else None
+        return Posterior(self._problem, self._features, models, success)
+
+    def _success(self, able: Sequence[Any], failed: Sequence[Any]) -> Process:
+        """How likely an evaluation gives values: 1 far from all failures."""
+        encoded = self._features([*able, *failed])
+        values = np.repeat([1.0, 0.0], [len(able), len(failed)])
+        return Process(encoded, values, np.ones(len(values)), Weights.guess(encoded), (1.0, 0.5))
 
     def _learn(self, seen: Seen) -> dict[str, Learned]:
         kept = _spread(len(seen.told), MOST_LEARN, seen)

@@ -121,6 +121,18 @@ def test_an_objective_that_hangs_counts_as_failed() -> None:
     assert reasons == {"took longer than timeout_s=0.05: raise that limit if such evaluations are to count"}
 
 
+def test_a_part_of_the_space_that_always_fails_is_left_alone() -> None:
+    def scorer(point: Mapping[str, Any]) -> dict[str, float]:
+        if point["kind"] == "attention":
+            raise MemoryError("too large")
+        return objective(point)
+
+    found = nas.search({**SPACE, "more": list(range(40))}, scorer, DIRECTIONS, budget=120)
+    failed = [bool(row.error) for row in found.evaluations]
+    assert len(failed) == 120 and sum(failed[:24]) > 6  # half of the space fails
+    assert sum(failed[60:]) < 20
+
+
 def broken(point: Any) -> Any:
     raise ValueError("no data")
 

@@ -21,7 +21,7 @@ SMALL, GLANCES = 30_000, 2_000_000
 CANDIDATES, SAMPLE, GLIMPSE = 512, 64, 256
 """Candidates that are looked at closely, those that show how uncertain predictions are, and points of open volume."""
 PARENTS, CENTRES, CHILDREN, GENERATIONS = 48, 4, 128, 6
-OPTIMISM = 0.5
+OPTIMISM, EVEN = 0.5, 0.5
 RATES = (0.03, 0.08, 0.2)
 
 Chosen = tuple[Sequence[Any], Beliefs, Points]
@@ -45,7 +45,9 @@ class Proposer(Strategy):
         seen = self.seen(told)
         if len(seen.told) < FEWEST:
             return
-        posterior = self._models.fitted(seen)
+        able = {point.digest for point in seen.points}
+        failed = [result.point for result in told if result.point.digest not in able]
+        posterior = self._models.fitted(seen, failed)
         old = {result.point.digest for result in told}
         choose = self._evolved if self.problem.space.size > SMALL else self._glanced
         candidates, beliefs, points = choose(seen, posterior, old, rng)
@@ -57,7 +59,7 @@ class Proposer(Strategy):
         for i in by_improvement(beliefs, points, posterior(self.waiting) if self.waiting else None):
             taken.add(i)
             yield i
-        hopeful = np.argsort(ranks(beliefs.hoped(REACH), least(beliefs.mean)), kind="stable")
+        hopeful = np.lexsort((ranks(beliefs.hoped(REACH), least(beliefs.mean)), beliefs.chance < EVEN))
         yield from (int(i) for i in hopeful if i not in taken)
 
     @cached_property
