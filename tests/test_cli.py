@@ -136,7 +136,10 @@ def test_wrong_input_on_a_finished_run(
         (["profile", "profile.phase=decode"], "are for token tasks, these are images"),
         (["profile", "predict.base=nowhere.json"], "predict.base must be a table that `nas fit` kept"),
         (["retrain", "retrain.steps=6"], "was retrained with other settings (steps 5)"),
-        (["tune", "tune.over={search.strategy:[annealing]}"], "strategy=annealing cannot be done: a strategy must be"),
+        (
+            ["tune", "tune.over={search.strategy:[annealing]}"],
+            "strategy=annealing cannot be done: search.strategy: a strategy must be",
+        ),
         (["tune", "tune.over={profile.threads:[1,2]}"], "threads=2 cannot be done: a latency predictor needs measure"),
         (["tune", "tune.over={search.budget:[9,many]}"], "budget=many cannot be done: search.budget: "),
         (["tune", "tune.over={constraints.latency_ms:[1e-6]}"], "cheapest"),
