@@ -33,5 +33,7 @@ def _line(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or "settings"
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{key}: no such setting; see `nas <stage> --cfg job` for those there are"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[0].lower()}{message[1:]}, got {problem.get('input')!r}"
+    message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
+    if problem["type"] == "value_error":  # a rule of ours, which says itself what it saw
+        return f"{key}: {message.removeprefix('value error, ')}"
+    return f"{key}: {message}, got {problem.get('input')!r}"

@@ -21,36 +21,8 @@ from nas.cli import main
 from nas.resources import CONF, ROOT
 from nas.run import Run
 from nas.settings import SECTIONS
+from tests.command import call
 from tests.spaces import names
-
-TINY = (
-    "experiment=digits",
-    "train.steps=30",
-    "train.save_every_s=0.0",
-    "profile.minutes=0.05",
-    "profile.max_noise=1.0",
-    "search.budget=30",
-    "search.workers=0",
-    "search.front_size=4",
-    "retrain.count=1",
-    "retrain.steps=5",
-)
-
-
-def call(*args: str, cwd: Path | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "CI": "true", **extra}
-    return subprocess.run(
-        [sys.executable, "-m", "nas.cli", *args], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One whole run on real digits."""
-    folder = tmp_path_factory.mktemp("run") / "digits"
-    result = call("run", *TINY, f"run.dir={folder}")
-    assert result.returncode == 0, result.stderr
-    return folder
 
 
 def test_one_command_leaves_everything_a_user_needs(finished: Path) -> None:

@@ -84,11 +84,6 @@ class Archive:
         """All evaluations, oldest first."""
         return list(self._rows.values())
 
-    @property
-    def by_digest(self) -> Mapping[str, Evaluation]:
-        """The full evaluations under the digests of their points."""
-        return {digest: row for (digest, fidelity), row in self._rows.items() if fidelity == 1.0}
-
     def origin(self, point: Any) -> str | None:
         """Where an evaluated point came from."""
         return self._origins.get(point.digest)

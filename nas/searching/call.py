@@ -12,7 +12,7 @@ from nas.journal import Log
 from nas.pareto import Direction
 from nas.progress import say
 from nas.searching import strategies
-from nas.searching.archive import Archive, Evaluation
+from nas.searching.archive import EXACT, Archive, Evaluation
 from nas.searching.engine import search as run
 from nas.searching.executor import Executor, Scorer, SerialExecutor
 from nas.searching.found import Found
@@ -82,7 +82,7 @@ def conduct(
 ) -> Found:
     """One search, or the rest of it; what is `known` by digest is not scored again."""
     kind, archive = strategies.get(options.strategy), open_archive(log, problem)
-    if archive.spent < options.budget:
+    if archive.spent + options.fidelities[0] <= options.budget + EXACT:
         strategy = kind(problem, seed=options.seed, first=options.first, batch=options.batch, start=start)
         try:
             run(problem, strategy, executor(), archive, budget=options.budget, pace=options.pace, known=known)

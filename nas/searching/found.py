@@ -74,9 +74,9 @@ class Found:
     def nearest(self) -> str:
         """A sentence about the evaluation that comes closest to meeting the constraints."""
         names = [objective.name for objective in self.problem.objectives]
-        whole = [row for row in self.evaluations if not row.error and finite(row.values, names)]
+        whole = [row for row in self.evaluations if row.fidelity == 1.0 and finite(row.values, names)]
         if not whole:
-            return "no evaluation gave values: the archive holds the reasons"
+            return "no full evaluation gave values: the archive holds the reasons"
         row = min(whole, key=lambda row: self.problem.violation(row.values))
         rules = ", ".join(map(str, self.problem.constraints))
         values = ", ".join(f"{c.name} {row.values[c.name]:.4g}" for c in self.problem.constraints)

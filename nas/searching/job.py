@@ -23,18 +23,11 @@ from nas.supernet import Supernet
 from nas.tasks import Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a search leaves: its problem, its archive, and that of the random baseline."""
+@dataclass(frozen=True, slots=True)
+class Outcome(Found):
+    """What a search on a supernet found, and what the random baseline did."""
 
-    problem: Problem
-    evaluations: list[Evaluation]
-    random: list[Evaluation]
-
-    @property
-    def front(self) -> list[Evaluation]:
-        """The feasible, non-dominated evaluations."""
-        return front_of(self.problem, self.evaluations)
+    random: Sequence[Evaluation]
 
     @property
     def curves(self) -> tuple[list[float], list[float]]:
@@ -79,18 +72,18 @@ def run_search(run: Run, problem: Problem, net: Supernet, task: Task, data: Data
     with workers(scorer, settings) as executor:
         found = conduct(problem, executor, run.log(f"{folder}/archive.jsonl"), settings, start=start)
         random = _baseline(problem, executor, run.log(f"{folder}/random.jsonl"), settings, found)
-    outcome = Outcome(problem=problem, evaluations=list(found.evaluations), random=random)
+    outcome = Outcome(problem, found.evaluations, random)
     run.write_json(f"{folder}/curve.json", dict(zip(("search", "random"), outcome.curves, strict=True)))
     return outcome
 
 
 def _baseline(
     problem: Problem, executor: Callable[[], Executor], log: Log, settings: SearchConfig, found: Found
-) -> list[Evaluation]:
+) -> Sequence[Evaluation]:
     budget = round(settings.budget * settings.random_share)
     asked = replace(settings, strategy="random", budget=max(1, budget), fidelities=(1.0,))
     known = {row.point.digest: row for row in found.evaluations if row.fidelity == 1.0}
-    return list(conduct(problem, executor, log, asked, known=known).evaluations) if budget else []
+    return conduct(problem, executor, log, asked, known=known).evaluations if budget else []
 
 
 def _starts(run: Run, problem: Problem, names: Sequence[str]) -> list[Any]:

@@ -39,15 +39,9 @@ class RayConfig:
             raise ValueError(f"num_gpus is a part of one GPU or a whole number of them; got {self.num_gpus}")
 
 
-def _strategy(name: str) -> str:
-    if name not in strategies.names():
-        raise ValueError(f"a strategy must be one of {', '.join(strategies.names())}")
-    return name
-
-
 def _rungs(shares: tuple[float, ...]) -> tuple[float, ...]:
     if not shares or shares[-1] != 1.0 or list(shares) != sorted(set(shares)):
-        raise ValueError("fidelities must ascend and end with 1, such as [0.1, 1]")
+        raise ValueError(f"fidelities must ascend and end with 1, such as [0.1, 1]; got {list(shares)}")
     return shares
 
 
@@ -58,7 +52,7 @@ Ends = tuple[float | None, float | None]
 class SearchOptions:
     """How to search, whatever the space and the objective are; what `nas.search` takes beside them."""
 
-    strategy: Annotated[str, AfterValidator(_strategy)] = "surrogate"
+    strategy: Annotated[str, AfterValidator(strategies.known)] = "surrogate"
     budget: Count = 200
     """Evaluations of the whole archive, in full ones, so that a resumed search ends at the same total."""
     workers: Annotated[int, Field(ge=0)] = 0

@@ -1,10 +1,7 @@
-"""Archs as numbers for surrogates, and as flat genes for optimisers that know only named choices."""
+"""Archs as flat genes, for optimisers that know only named choices."""
 
 from collections.abc import Mapping
 from functools import cached_property
-
-import numpy as np
-from numpy.typing import NDArray
 
 from nas.arch import NONE, Arch, BlockArch, Knob
 from nas.space.load import HEADS
@@ -12,7 +9,7 @@ from nas.space.space import BlockSpace, SearchSpace, settle
 
 
 class Encoder:
-    """Both encodings of one space; the order of features and genes is fixed by the space."""
+    """The genes of one space; their order is fixed by the space."""
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
@@ -47,31 +44,6 @@ class Encoder:
             blocks = [_express(space, f"{s}.{b}.", full) for b, space in enumerate(stage.blocks[:depth])]
             drafts.append((int(full[f"{s}.embed_dim"]), blocks))
         return settle(self._space, drafts)
-
-    @cached_property
-    def features(self) -> tuple[str, ...]:
-        """Names of the numbers in `encode`: one per value of a named choice, one per numeric knob."""
-        named = []
-        for gene, values in self.choices.items():
-            if any(isinstance(value, str) for value in values):
-                named += [f"{gene}={value}" for value in values]
-            else:
-                named.append(gene)
-        return tuple(named)
-
-    def encode(self, arch: Arch) -> NDArray[np.float32]:
-        """`[features]`: one-hot for named choices, value over the largest for numeric ones, 0 where absent."""
-        genes = self.genes(arch)
-        vector = np.zeros(len(self.features), dtype=np.float32)
-        for gene, value in genes.items():
-            name = f"{gene}={value}" if f"{gene}={value}" in self._position else gene
-            largest = 1.0 if isinstance(value, str) else max(float(v) for v in self.choices[gene])
-            vector[self._position[name]] = 1.0 if isinstance(value, str) else float(value) / (largest or 1.0)
-        return vector
-
-    @cached_property
-    def _position(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.features)}
 
 
 def _block_choices(block: BlockSpace) -> dict[str, tuple[Knob, ...]]:

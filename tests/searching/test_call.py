@@ -76,6 +76,19 @@ def test_a_folder_goes_on_and_is_not_evaluated_again(tmp_path: Path) -> None:
     assert [row.point for row in whole.evaluations] == [row.point for row in found.evaluations]
 
 
+def test_a_finished_search_starts_no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def score(point: Mapping[str, Any], fidelity: float = 1.0) -> dict[str, float]:
+        return objective(point)
+
+    def ask() -> int:
+        found = nas.search(SPACE, score, DIRECTIONS, budget=5, folder=tmp_path, fidelities=[0.3, 1])
+        return len(found.evaluations)
+
+    count = ask()
+    monkeypatch.setattr("nas.searching.call.make_executor", None)
+    assert ask() == count
+
+
 def test_costs_steer_and_limit_before_anything_is_evaluated() -> None:
     found = nas.search(
         SPACE,
@@ -159,10 +172,10 @@ def test_objectives_that_always_fail_end_the_search(scorer: Any, reason: str) ->
         ({"space": {}}, ArchError, "needs at least one name with choices"),
         ({"space": {"width": 3}}, ArchError, "'width' needs a list of choices"),
         ({"space": 3}, ArchError, "a space is a SearchSpace, the content of a space file"),
-        ({"strategy": "luck"}, ConfigError, "a strategy must be one of"),
+        ({"strategy": "luck"}, ConfigError, "strategy: a strategy must be one of ehvi, "),
         ({"budget": 0}, ConfigError, "budget: input should be greater than or equal to 1"),
         ({"speed": 3}, ConfigError, "speed: no such setting"),
-        ({"fidelities": [0.5, 0.1]}, ConfigError, "must ascend and end with 1"),
+        ({"fidelities": [0.5, 0.1]}, ConfigError, "must ascend and end with 1, such as [0.1, 1]; got [0.5, 0.1]"),
         ({"constraints": {"watts": 3.0}}, ConfigError, "constraint watts <= 3 needs a value"),
         ({"constraints": [Constraint(name="watts", bound=3.0)]}, ConfigError, "constraint watts <= 3 needs a value"),
         ({"prefer": {"watts": (None, 3.0)}}, ConfigError, "watts"),

@@ -99,7 +99,7 @@ def test_the_front_is_judged_by_what_was_measured(problem: Problem) -> None:
     assert [row["is_front"] for row in rows if row["is_knee"]] == [True]
     assert set(rows[0]["measured"]) == {"latency_ms", "latency_spread_ms", "quality_val", "accuracy"}
     assert rows[0]["values"]["accuracy"] == Toy()(Arch.from_dict(rows[0]["arch"]))["accuracy"]
-    outcome = Outcome(problem=problem, evaluations=found, random=found[:20])
+    outcome = Outcome(problem, found, found[:20])
     figures = summary(outcome, rows, "accuracy")
     assert (figures["search.evaluations"], figures["search.duplicates"]) == (60, 0)
     assert figures["search.front.size"] == sum(row["is_front"] for row in rows)

@@ -6,7 +6,7 @@ import pytest
 
 from nas.arch import Arch
 from nas.errors import ArchError, ConfigError
-from nas.space import Encoder, SearchSpace, crossover, load_space, mutate, sample, stratified
+from nas.space import ArchSpace, Encoder, SearchSpace, crossover, load_space, mutate, sample, stratified
 from nas.supernet import network_cost
 from tests.spaces import SHAPES, names, raw, shipped
 
@@ -62,11 +62,12 @@ def test_any_genes_give_an_arch_of_the_space(space: SearchSpace) -> None:
 
 
 def test_encoding_has_one_number_per_feature_and_tells_archs_apart(space: SearchSpace) -> None:
-    rng, encoder = random.Random(0), Encoder(space)
-    archs = {sample(space, rng) for _ in range(50)}
-    codes = {tuple(encoder.encode(arch)) for arch in archs}
-    assert len(codes) == len(archs)
-    assert all(len(code) == len(encoder.features) and min(code) >= 0 and max(code) <= 1 for code in codes)
+    rng, points = random.Random(0), ArchSpace(space)
+    archs = list({sample(space, rng) for _ in range(50)})
+    columns = points.columns(archs)
+    assert len({tuple(row) for row in columns.tolist()}) == len(archs)
+    sizes = [len(values) for values in points.choices.values()]
+    assert columns.shape == (len(archs), len(sizes)) and (columns >= -1).all() and (columns < sizes).all()
 
 
 def test_stratified_spans_the_costs(space: SearchSpace) -> None:

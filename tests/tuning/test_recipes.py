@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from nas.resources import CONF, ROOT
-from tests.test_cli import TINY, call
+from tests.command import TINY, call
 
 FOLDER = CONF / "cluster"
 SLURM = FOLDER / "slurm.sh"

@@ -11,20 +11,12 @@ from typing import Any
 import pytest
 
 from nas.run import Run
-from tests.test_cli import TINY, call
+from tests.command import call
 
 pytestmark = pytest.mark.slow
 OVER = "tune.over={search.strategy:[nsga2,random],search.seed:[0,1]}"
 BUDGET = 150
 LABELS = {f"strategy={strategy},seed={seed}" for strategy in ("nsga2", "random") for seed in (0, 1)}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "digits"
-    result = call("run", *TINY, f"run.dir={folder}")
-    assert result.returncode == 0, result.stderr
-    return folder
 
 
 def evaluated(folder: Path, name: str) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ import pkgutil
 from nas.errors import ConfigError
 from nas.searching.strategies.contract import Strategy
 
-__all__ = ["Strategy", "get", "names"]
+__all__ = ["Strategy", "get", "known", "names"]
 
 
 def names() -> tuple[str, ...]:
@@ -14,9 +14,14 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "contract"))
 
 
-def get(name: str) -> type[Strategy]:
-    """The strategy's class; `ConfigError` for an unknown name."""
+def known(name: str) -> str:
+    """The name; `ConfigError` if no strategy has it."""
     if name not in names():
         raise ConfigError(f"a strategy must be one of {', '.join(names())}; got {name!r}")
-    proposer: type[Strategy] = importlib.import_module(f"{__name__}.{name}").Proposer
+    return name
+
+
+def get(name: str) -> type[Strategy]:
+    """The strategy's class; `ConfigError` for an unknown name."""
+    proposer: type[Strategy] = importlib.import_module(f"{__name__}.{known(name)}").Proposer
     return proposer
