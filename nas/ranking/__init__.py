@@ -1,0 +1,1 @@
+"""How far inherited scores can be trusted: nets trained alone, and rank correlations with what they inherited."""
