@@ -15,8 +15,8 @@ from nas.run import Run
 from nas.settings import read_settings
 from nas.supernet import Supernet, network_cost, network_profile
 from nas.train import evaluate, load_supernet
-from nas.train.loop import Trainer
 from nas.train.plan import Alone
+from nas.train.trainer import Trainer
 
 
 def main(path: str, steps: int = 0) -> None:
@@ -44,7 +44,7 @@ def main(path: str, steps: int = 0) -> None:
 
 def _alone(net: Supernet, arch: Arch, task, dataset, asked, steps: int) -> float:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
-    made = Supernet(net.space.only(arch), net.shape, share=net.share)
+    made = Supernet(net.space.only(arch), net.shape, sharing=net.sharing)
     config = type(asked.train)(**{**asked.plain["train"], "steps": steps})
     trainer = Trainer(made, task, dataset.train, Alone(arch), config, 0)
     for step in range(steps):

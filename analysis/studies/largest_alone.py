@@ -13,8 +13,9 @@ from nas.run import Run
 from nas.settings import read_settings
 from nas.supernet import Supernet
 from nas.train import evaluate, load_supernet
-from nas.train.loop import Trainer, fit
+from nas.train.loop import fit
 from nas.train.plan import Alone
+from nas.train.trainer import Trainer
 
 
 def main(path: str, seeds: int = 1) -> None:
@@ -30,7 +31,7 @@ def main(path: str, seeds: int = 1) -> None:
     print(f"{'in the supernet':<24}{inherited:.4f}")
     for seed in range(seeds):
         torch.manual_seed(seed)
-        alone = Supernet(net.space.only(arch), net.shape, share=net.share)
+        alone = Supernet(net.space.only(arch), net.shape, sharing=net.sharing)
         start = time.perf_counter()
         fit(Trainer(alone, task, dataset.train, Alone(arch), asked.train, seed), run, f"studies/largest_alone/{seed}")
         value = evaluate(alone.cpu(), arch, task, dataset.val)

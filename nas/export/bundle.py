@@ -17,7 +17,7 @@ from nas.journal import finite
 from nas.run import write_atomic
 from nas.shapes import shape_from_dict
 from nas.space.space import Frame, SearchSpace, Stem
-from nas.supernet import Subnet, Supernet
+from nas.supernet import Sharing, Subnet, Supernet
 
 FORMAT_VERSION = 1
 WEIGHTS, MODEL = "model.safetensors", "model.json"
@@ -33,7 +33,7 @@ def write(subnet: Subnet, folder: Path) -> None:
         "digest": subnet.arch.digest,
         "frame": asdict(net.space.frame),
         "shape": asdict(net.shape),
-        "share": net.share,
+        "sharing": asdict(net.sharing),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     write_atomic(folder / WEIGHTS, weights)
@@ -47,7 +47,7 @@ def load(path: str | Path) -> nn.Module:
     try:
         frame, arch = model["frame"], Arch.from_dict(model["arch"])
         space = SearchSpace(Frame(**{**frame, "stem": Stem(**frame["stem"])}), ()).only(arch)
-        net = Supernet(space, shape_from_dict(model["shape"]), share=model["share"])
+        net = Supernet(space, shape_from_dict(model["shape"]), sharing=Sharing(**model["sharing"]))
     except (ArchError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / MODEL} does not describe a network ({error}): export it again") from error
     weights = _read_weights(folder / WEIGHTS, model["weights_sha256"])

@@ -145,6 +145,10 @@ class Operator(nn.Module, Generic[K]):
     def reference(self, x: Tensor, projections: Projections, knobs: K, context: Context) -> Tensor:
         """The same by the slow, obvious way."""
 
+    def inherit(self, projections: Projections) -> None:
+        """Sets private parameters from trained q, k, v and o, where the operator can be had from those; by default
+        they stay."""
+
     @classmethod
     @abstractmethod
     def cost(cls, knobs: K, site: Site) -> Cost:

@@ -135,7 +135,7 @@ def _block(net: Supernet, part: Part, x: Tensor, load: Workload) -> Cut:
     index = _position(net, part)
     big, site = _placed(net, part, index)
     arch = BlockArch(part.operator, part.ffn)
-    small = fill(Block(BlockSpace((arch.operator,), (arch.ffn,), (NONE,)), site, net.share), big).eval()
+    small = fill(Block(BlockSpace((arch.operator,), (arch.ffn,), (NONE,)), site, net.sharing), big).eval()
     published = _published(net, part, index, x)
     names, given = tuple(published), tuple(published.values())
     if load.phase == "prefill":

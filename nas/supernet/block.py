@@ -1,5 +1,6 @@
 """One elastic block: shared projections, the mixers that may use them, gate and FFN, each on a residual branch."""
 
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
@@ -14,24 +15,38 @@ from nas.space.space import BlockSpace
 from nas.supernet.ffn import Ffn, ffn_cost
 
 Share = Literal["all", "family", "none"]
+Scales = Literal["operator", "block", "none"]
+SHARED = "shared"
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What the operators of a block have in common."""
+
+    projections: Share = "all"
+    """q, k, v and o are those of `all` operators, of a `family`, or of `none` but one."""
+    scales: Scales = "operator"
+    """Gains on the output: of each `operator`, of the whole `block`, or `none`, which leaves them at 1."""
+
+
+SHARED_ALL = Sharing()
 
 
 class Block(nn.Module):
     """`[B, T, C] -> [B, T, C]`: x + s_op * gate(mixer(norm x)), then x + s * ffn(norm x).
 
-    q, k, v and o are shared by `all` operators, by those of a `family`, or by `none`; layer-scales are per operator
-    ("NASViT", 2022).
+    Layer-scales per operator are those of "NASViT" (2022).
     """
 
-    def __init__(self, space: BlockSpace, site: Site, share: Share) -> None:
+    def __init__(self, space: BlockSpace, site: Site, sharing: Sharing) -> None:
         super().__init__()
         width = site.embed_dim
         mixing = tuple(name for name in space.names if name != NONE)
-        self.share = share
+        self.sharing = sharing
         self.mixers = nn.ModuleDict({name: operators.get(name)(_knobs(space, name), site) for name in mixing})
-        self.projections = nn.ModuleDict(_projections(space, mixing, width, share))
+        self.projections = nn.ModuleDict(_projections(space, mixing, width, sharing.projections))
         self.gates = nn.ModuleDict({name: gates.get(name)(site) for name in space.gates if name != NONE})
-        self.scales = nn.ParameterDict({name: nn.Parameter(torch.ones(width)) for name in mixing})
+        self.scales = nn.ParameterDict(_scales(mixing, width, sharing.scales))
         self.norm = ElasticNorm(width) if mixing else None
         ffns = [ffn for ffn in space.ffns if ffn.kind != NONE]
         self.ffn = Ffn(ffns, width) if ffns else None
@@ -70,10 +85,21 @@ class Block(nn.Module):
         mixer, projections, knobs = self._mixer(arch.operator)
         return self(x, arch, context), mixer.prefill(self._normed(x), projections, knobs, context)
 
+    def shared_by(self, operator: str) -> Projections:
+        """The projections that an operator uses."""
+        return cast(Projections, self.projections[_group(operator, self.sharing.projections)])
+
+    def private(self, operator: str, *, beside: str) -> list[nn.Parameter]:
+        """The parameters of an operator's branch that the operator `beside` does not use."""
+        parts: list[nn.Module] = [self.mixers[operator]]
+        if self.shared_by(operator) is not self.shared_by(beside):
+            parts.append(self.shared_by(operator))
+        scales = [self.scales[operator]] if self.sharing.scales == "operator" else []
+        return [parameter for part in parts for parameter in part.parameters()] + scales
+
     def _mixer(self, operator: OperatorArch) -> tuple[Operator[Any], Projections, Any]:
         mixer = cast(Operator[Any], self.mixers[operator.name])
-        projections = cast(Projections, self.projections[_group(operator.name, self.share)])
-        return mixer, projections, operators.parse(operator)
+        return mixer, self.shared_by(operator.name), operators.parse(operator)
 
     def _normed(self, x: Tensor) -> Tensor:
         normed: Tensor = cast(ElasticNorm, self.norm)(x)
@@ -82,7 +108,8 @@ class Block(nn.Module):
     def _scaled(self, y: Tensor, arch: BlockArch, context: Context) -> Tensor:
         if arch.gate != NONE:
             y = cast(Gate, self.gates[arch.gate])(y, context)
-        scaled: Tensor = self.scales[arch.operator.name][: y.shape[-1]] * y
+        name = arch.operator.name if self.sharing.scales == "operator" else SHARED
+        scaled: Tensor = self.scales[name][: y.shape[-1]] * y
         return scaled
 
 
@@ -103,8 +130,13 @@ def _knobs(space: BlockSpace, name: str) -> list[Any]:
     return [operators.parse(operator) for operator in space.of(name)]
 
 
+def _scales(mixing: tuple[str, ...], width: int, scales: Scales) -> dict[str, nn.Parameter]:
+    names = mixing if scales == "operator" else (SHARED,) if mixing else ()
+    return {name: nn.Parameter(torch.ones(width), requires_grad=scales != "none") for name in names}
+
+
 def _group(operator: str, share: Share) -> str:
-    return {"all": "shared", "family": operators.families()[operator], "none": operator}[share]
+    return {"all": SHARED, "family": operators.families()[operator], "none": operator}[share]
 
 
 def _projections(space: BlockSpace, mixing: tuple[str, ...], width: int, share: Share) -> dict[str, Projections]:

@@ -14,7 +14,7 @@ from nas.operators.contract import Context, Site
 from nas.shapes import ImageShape, TaskShape
 from nas.space.space import SearchSpace
 from nas.supernet import layout
-from nas.supernet.block import Block, Share
+from nas.supernet.block import SHARED_ALL, Block, Sharing
 from nas.supernet.stem import Head, PatchStem, TokenStem, Transition
 
 M = TypeVar("M", bound=nn.Module)
@@ -27,10 +27,10 @@ class Supernet(nn.Module):
     A standalone network is the same class built from a space of one arch.
     """
 
-    def __init__(self, space: SearchSpace, shape: TaskShape, *, share: Share = "all") -> None:
+    def __init__(self, space: SearchSpace, shape: TaskShape, *, sharing: Sharing = SHARED_ALL) -> None:
         super().__init__()
         layout.check(space, shape)
-        self.space, self.shape, self.share = space, shape, share
+        self.space, self.shape, self.sharing = space, shape, sharing
         self._sites = layout.sites(space.frame, shape)
         widths = [stage.embed_dims[-1] for stage in space.stages]
         self.stem = _stem(space, shape, widths[0], self._sites[0].tokens)
@@ -45,7 +45,7 @@ class Supernet(nn.Module):
         stages = []
         for stage, site in zip(self.space.stages, self._sites, strict=True):
             placed = (layout.block_site(site, stage.embed_dims[-1], j) for j in range(len(stage.blocks)))
-            stages.append(nn.ModuleList(map(Block, stage.blocks, placed, itertools.repeat(self.share))))
+            stages.append(nn.ModuleList(map(Block, stage.blocks, placed, itertools.repeat(self.sharing))))
         return stages
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:
@@ -81,7 +81,7 @@ class Supernet(nn.Module):
         """A network of the arch alone, with fresh weights."""
         if arch not in self.space:
             raise ArchError(f"arch {arch.digest} is not in space {self.space.frame.name!r}: use an arch of this space")
-        return type(self)(self.space.only(arch), self.shape, share=self.share)
+        return type(self)(self.space.only(arch), self.shape, sharing=self.sharing)
 
 
 class Subnet(nn.Module):

@@ -14,7 +14,7 @@ def reshaped(net: Supernet, shape: TaskShape) -> Supernet:
     """
     if shape == net.shape:
         return net
-    other = type(net)(net.space, shape, share=net.share)
+    other = type(net)(net.space, shape, sharing=net.sharing)
     known = net.state_dict()
     other.load_state_dict({name: _fitted(known[name], value) for name, value in other.state_dict().items()})
     return other.train(net.training)

@@ -1,12 +1,15 @@
 """Training the supernet, scoring its subnets with inherited weights, and training winners alone."""
 
 from nas.train.checkpoint import load_supernet, weights_digest
+from nas.train.config import TrainConfig
 from nas.train.evaluate import evaluate
-from nas.train.loop import TrainConfig, fit
+from nas.train.loop import fit
+from nas.train.recipe import RecipeConfig
 from nas.train.standalone import RetrainConfig, fit_watched, load_retrained, retrain, standalone
-from nas.train.supernet import train_supernet
+from nas.train.supernet import supernet_trainer, train_supernet
 
 __all__ = [
+    "RecipeConfig",
     "RetrainConfig",
     "TrainConfig",
     "evaluate",
@@ -16,6 +19,7 @@ __all__ = [
     "load_supernet",
     "retrain",
     "standalone",
+    "supernet_trainer",
     "train_supernet",
     "weights_digest",
 ]

@@ -16,7 +16,7 @@ from nas.errors import CheckpointError
 from nas.run import Run, write_atomic
 from nas.shapes import TaskShape, shape_from_dict
 from nas.space import SearchSpace, load_space
-from nas.supernet import Share, Supernet
+from nas.supernet import Sharing, Supernet
 
 WEIGHTS, STATE = "supernet/weights.safetensors", "supernet/state.pt"
 
@@ -27,7 +27,7 @@ def save_supernet(run: Run, net: Supernet, space: Mapping[str, Any]) -> Path:
         "space": json.dumps(dict(space)),
         "space_digest": net.space.digest,
         "shape": json.dumps(asdict(net.shape)),
-        "share": net.share,
+        "sharing": json.dumps(asdict(net.sharing)),
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     return write_atomic(run.file(WEIGHTS), save(weights, metadata=meta))
@@ -42,7 +42,7 @@ def load_supernet(run: Run, space: SearchSpace | None = None) -> Supernet:
         with safe_open(path, framework="pt") as stream:
             meta = stream.metadata() or {}
             weights = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
-        share: Share = meta["share"]
+        sharing = Sharing(**json.loads(meta["sharing"]))
         own, shape = load_space(json.loads(meta["space"])), shape_from_dict(json.loads(meta["shape"]))
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(f"{path} is damaged ({error}): delete it and train again") from error
@@ -51,7 +51,7 @@ def load_supernet(run: Run, space: SearchSpace | None = None) -> Supernet:
             f"the supernet of this run was trained on space {own.frame.name!r} ({own.digest}) and the settings ask for "
             f"{space.frame.name!r} ({space.digest}): drop the search_spaces/space override, or train in another run.dir"
         )
-    return _filled(own, shape, share, weights, path)
+    return _filled(own, shape, sharing, weights, path)
 
 
 def weights_digest(run: Run) -> str:
@@ -85,9 +85,9 @@ def to_cpu(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _filled(
-    space: SearchSpace, shape: TaskShape, share: Share, weights: dict[str, torch.Tensor], path: Path
+    space: SearchSpace, shape: TaskShape, sharing: Sharing, weights: dict[str, torch.Tensor], path: Path
 ) -> Supernet:
-    net = Supernet(space, shape, share=share)
+    net = Supernet(space, shape, sharing=sharing)
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:

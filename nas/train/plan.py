@@ -1,62 +1,72 @@
 """Which archs a step trains, as a function of (seed, step) alone, so that every rank and every resumed run agrees.
 
 Sandwich rule ("Universally Slimmable Networks", 2019): largest, smallest and random archs. Largest and smallest do not
-bound a categorical axis, so one anchor per operator family takes turns as well. Operators of the random archs are dealt
-by permutations, so that each operator of each block gets equal updates ("FairNAS", 2021).
+bound a categorical axis, so one anchor per operator family takes turns as well.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from nas.arch import Arch
-from nas.space.sample import sample_block
-from nas.space.space import BlockSpace, SearchSpace, settle
+from nas import operators
+from nas.arch import NONE, Arch
+from nas.space import SearchSpace
+from nas.train.deal import Dealer
+from nas.train.recipe import RecipeConfig
 
 
 @dataclass(frozen=True)
 class Sandwich:
-    """Largest first (the teacher), then smallest, the anchor whose turn it is, and `randoms` dealt archs."""
+    """Largest first (the teacher), then smallest, the anchor whose turn it is, and the recipe's `randoms` dealt archs.
+
+    steps: how many the run has, for what the recipe does by shares of it
+    flops: of an arch; only complexity-aware sampling needs it
+    """
 
     space: SearchSpace
     seed: int
-    randoms: int = 1
+    recipe: RecipeConfig = RecipeConfig()
+    steps: int = 1
+    flops: Callable[[Arch], float] | None = None
+
+    @cached_property
+    def dealer(self) -> Dealer:
+        """Where random archs come from."""
+        flops = self.flops if self.recipe.complexity_aware else None
+        return Dealer(self.space, self.seed, is_latin=self.recipe.balance == "latin", flops=flops)
 
     @cached_property
     def _anchors(self) -> tuple[tuple[str, Arch], ...]:
         largest = self.space.largest()
         return tuple((family, arch) for family, arch in self.space.anchors().items() if arch != largest)
 
-    @cached_property
-    def _fixed(self) -> tuple[Arch, Arch]:
-        return self.space.largest(), self.space.smallest()
-
     def __call__(self, step: int) -> dict[Arch, str]:
         """The step's archs with their roles (`largest`, `smallest`, a family, `random`), teacher first."""
-        largest, smallest = self._fixed
-        roles = {largest: "largest", smallest: "smallest"}
-        if self._anchors:
+        roles = {self.space.largest(): "largest"}
+        if self.recipe.phase(step, self.steps) != "all":
+            return roles
+        opened = self._opened(step)
+        roles.setdefault(self.dealer.smallest(opened), "smallest")
+        if self._anchors and self.recipe.anchor != "none":
             family, arch = self._anchors[step % len(self._anchors)]
-            roles.setdefault(arch, family)
-        for i in range(self.randoms):
-            roles.setdefault(self._deal(step * self.randoms + i), "random")
+            roles.setdefault(arch if self.recipe.anchor == "largest" else self._sampled(family, step, opened), family)
+        for i in range(self.recipe.randoms):
+            roles.setdefault(self.dealer.deal(step * self.recipe.randoms + i, opened), "random")
         return roles
 
-    def _deal(self, draw: int) -> Arch:
-        rng = random.Random(f"{self.seed}/deal/{draw}")
-        stages = []
-        for s, stage in enumerate(self.space.stages):
-            depth = rng.choice(stage.depths)
-            names = (self._operator(block, f"{s}.{b}", draw) for b, block in enumerate(stage.blocks[:depth]))
-            blocks = [sample_block(block, rng, name) for block, name in zip(stage.blocks, names, strict=False)]
-            stages.append((rng.choice(stage.embed_dims), blocks))
-        return settle(self.space, stages)
+    def _opened(self, step: int) -> int:
+        """How many groups of axes are open."""
+        until = self.recipe.opening * self.steps
+        return Dealer.GROUPS if step >= until else int(step / until * Dealer.GROUPS)
 
-    def _operator(self, block: BlockSpace, place: str, draw: int) -> str:
-        turn, seat = divmod(draw, len(block.names))
-        order = list(block.names)
-        random.Random(f"{self.seed}/order/{place}/{turn}").shuffle(order)
-        return order[seat]
+    def _sampled(self, family: str, step: int, opened: int) -> Arch:
+        """An arch of random sizes with an operator of the family wherever a block offers one."""
+        rng = random.Random(f"{self.seed}/anchor/{step}")
+        known = operators.families()
+        own = [name for name in self.space.operator_names() if name != NONE and known[name] == family]
+        rng.shuffle(own)
+        return self.dealer.of(own, rng, opened)
 
 
 @dataclass(frozen=True)

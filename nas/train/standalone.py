@@ -15,9 +15,12 @@ from nas.run import Run
 from nas.supernet import Subnet, Supernet, extract
 from nas.tasks import of
 from nas.train.checkpoint import load_state
+from nas.train.config import TrainConfig
 from nas.train.evaluate import evaluate
-from nas.train.loop import TrainConfig, Trainer, fit
+from nas.train.loop import fit
 from nas.train.plan import Alone
+from nas.train.recipe import plain
+from nas.train.trainer import Trainer
 
 
 @config
@@ -92,4 +95,4 @@ def load_retrained(run: Run, net: Supernet, arch: Arch) -> Supernet | None:
 
 def _settings(config: RetrainConfig, training: TrainConfig) -> TrainConfig:
     lr = config.lr or training.lr * (0.3 if config.start == "inherited" else 1.0)
-    return replace(training, steps=config.steps or training.steps, lr=lr, distill_weight=0.0)
+    return replace(training, steps=config.steps or training.steps, lr=lr, recipe=plain())

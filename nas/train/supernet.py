@@ -6,16 +6,20 @@ from typing import Any
 
 import torch
 
+from nas.arch import Arch
 from nas.data.contract import Dataset
 from nas.errors import CheckpointError
 from nas.run import Run
 from nas.space import SearchSpace, load_space
-from nas.supernet import Supernet
+from nas.supernet import Supernet, network_cost
 from nas.tasks import of
 from nas.train.checkpoint import WEIGHTS, load_supernet, save_supernet
+from nas.train.config import TrainConfig
 from nas.train.evaluate import evaluate
-from nas.train.loop import TrainConfig, Trainer, fit
+from nas.train.loop import fit
 from nas.train.plan import Sandwich
+from nas.train.team import ALONE, Team
+from nas.train.trainer import Trainer
 
 PLACE = ("device", "threads", "log_every", "save_every_s")
 """Settings that say where and how a training runs, not what it gives."""
@@ -38,23 +42,33 @@ def train_supernet(
         raise CheckpointError(_changed(before, asked))
     if before is not None and (run.path / WEIGHTS).exists():
         return load_supernet(run, checked)
-    torch.manual_seed(seed)
-    net = Supernet(checked, dataset.shape, share=config.share)
     run.write_json("supernet/asked.json", asked)
-    fit(
-        Trainer(net, task, dataset.train, Sandwich(checked, seed, config.randoms), config, seed),
-        run,
-        "supernet",
-        on_log=on_log,
-    )
+    trainer = supernet_trainer(checked, dataset, config, seed=seed)
+    fit(trainer, run, "supernet", on_log=on_log)
+    net = trainer.net
     save_supernet(run, net, space)
     _record(run, net, task.metric.name, evaluate(net, checked.largest(), task, dataset.val, device=config.device))
     return net.cpu()
 
 
+def supernet_trainer(
+    space: SearchSpace, dataset: Dataset, config: TrainConfig, *, seed: int, team: Team = ALONE
+) -> Trainer:
+    """A fresh supernet of the space, about to be trained by the recipe; the same in every process of a team."""
+    torch.manual_seed(seed)
+    net = Supernet(space, dataset.shape, sharing=config.recipe.sharing)
+
+    def flops(arch: Arch) -> float:
+        return network_cost(space.frame, dataset.shape, arch).flops
+
+    plan = Sandwich(space, seed, config.recipe, config.steps, flops)
+    return Trainer(net, of(dataset), dataset.train, plan, config, seed, team=team)
+
+
 def _asked(space: SearchSpace, dataset: Dataset, config: TrainConfig, seed: int) -> dict[str, Any]:
-    settings = {name: value for name, value in asdict(config).items() if name not in PLACE}
-    return {"space": space.digest, "data": dataset.digest, "seed": seed, **settings}
+    settings = {name: value for name, value in asdict(config).items() if name not in (*PLACE, "recipe")}
+    recipe = {f"recipe.{name}": value for name, value in asdict(config.recipe).items()}
+    return {"space": space.digest, "data": dataset.digest, "seed": seed, **settings, **recipe}
 
 
 def _changed(before: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from nas.arch import OFF, Arch, BlockArch, FfnArch, OperatorArch, StageArch
 from nas.errors import ArchError
 from nas.shapes import TaskShape, TokenShape
 from nas.space import SearchSpace, load_space, sample
-from nas.supernet import Share, Supernet, decode, example_inputs, extract, network_cost
+from nas.supernet import Share, Sharing, Supernet, decode, example_inputs, extract, network_cost
 from nas.supernet.decode import DecodeState
 from tests.operators.harness import counted
 from tests.spaces import DIGITS, SHAPES, TEXT, names, raw, shipped
@@ -20,7 +20,7 @@ CAUSAL = [name for name in names() if SHAPES[name].domain == "causal"]
 
 def made(space: SearchSpace, shape: TaskShape, share: Share = "all") -> Supernet:
     torch.manual_seed(0)
-    net = Supernet(space, shape, share=share).eval()
+    net = Supernet(space, shape, sharing=Sharing(share)).eval()
     for parameter in net.parameters():  # no gain, shift or scale may hide a mistake by being one or zero
         torch.nn.init.normal_(parameter, std=0.3)
     return net.double()

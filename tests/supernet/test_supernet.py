@@ -10,7 +10,7 @@ from nas.arch import Arch
 from nas.errors import ArchError
 from nas.shapes import ImageShape, TaskShape
 from nas.space import SearchSpace, sample
-from nas.supernet import Supernet, extract, network_cost, network_profile
+from nas.supernet import Sharing, Supernet, extract, network_cost, network_profile
 from tests.operators.harness import counted
 from tests.spaces import DIGITS, SHAPES, TEXT, names, shipped
 from tests.supernet.threads import differing_in_threads
@@ -107,7 +107,7 @@ def test_two_threads_share_one_supernet(net: Supernet) -> None:
 @pytest.mark.parametrize("share", ["family", "none"])
 def test_extraction_holds_for_other_sharing(share: str) -> None:
     torch.manual_seed(0)
-    check_extraction(Supernet(shipped("lm_small"), TEXT, share=share).eval(), 4)  # type: ignore[arg-type]
+    check_extraction(Supernet(shipped("lm_small"), TEXT, sharing=Sharing(share)).eval(), 4)  # type: ignore[arg-type]
 
 
 def test_causal_networks_do_not_see_the_future() -> None:

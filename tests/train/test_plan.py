@@ -6,6 +6,7 @@ import torch
 from nas.space import SearchSpace
 from nas.train.batches import batch_index
 from nas.train.plan import Alone, Sandwich
+from nas.train.recipe import RecipeConfig
 from tests.spaces import names, shipped
 
 
@@ -15,7 +16,7 @@ def space(request: pytest.FixtureRequest) -> SearchSpace:
 
 
 def test_a_step_has_largest_smallest_anchor_and_random(space: SearchSpace) -> None:
-    plan = Sandwich(space, seed=0, randoms=2)
+    plan = Sandwich(space, seed=0, recipe=RecipeConfig(randoms=2))
     seen: Counter[str] = Counter()
     for step in range(12):
         archs = plan(step)
@@ -36,9 +37,9 @@ def test_steps_depend_on_seed_and_step_alone(space: SearchSpace) -> None:
 
 def test_every_operator_of_a_block_gets_equal_turns() -> None:
     space = shipped("vit_small")
-    plan = Sandwich(space, seed=0, randoms=1)
+    plan = Sandwich(space, seed=0)
     block = space.stages[0].blocks[1]
-    turns = Counter(plan._operator(block, "0.1", draw) for draw in range(7 * len(block.names)))
+    turns = Counter(plan.dealer.operator(block, "0.1", draw) for draw in range(7 * len(block.names)))
     assert set(turns.values()) == {7} and set(turns) == set(block.names)
 
 

@@ -13,9 +13,11 @@ from nas.run import Run
 from nas.supernet import Supernet
 from nas.train import RetrainConfig, TrainConfig, evaluate, load_retrained, load_supernet, retrain, train_supernet
 from nas.train.checkpoint import STATE, WEIGHTS
-from nas.train.distill import agreement, cosine_lr, distill_weight, distilled
-from nas.train.loop import Trainer, fit
+from nas.train.distill import agreement, cosine_lr, distilled
+from nas.train.loop import fit
 from nas.train.plan import Alone, Sandwich
+from nas.train.recipe import RecipeConfig
+from nas.train.trainer import Trainer
 from tests.spaces import raw, shipped
 
 QUICK = TrainConfig(steps=8, batch_size=8, threads=1, log_every=1, save_every_s=0.0)
@@ -145,7 +147,8 @@ def test_distillation_identities() -> None:
 
 
 def test_schedules() -> None:
-    assert distill_weight(29, 100, start=0.3, weight=0.5) == 0 and distill_weight(30, 100, start=0.3, weight=0.5) == 0.5
+    recipe = RecipeConfig(distill_start=0.3, distill_weight=0.5)
+    assert recipe.soft(29, 100) == 0 and recipe.soft(30, 100) == 0.5
     factors = [cosine_lr(step, 100, warmup=0.1) for step in range(100)]
     assert max(factors) == pytest.approx(1, abs=0.02) and factors[-1] == pytest.approx(0, abs=1e-3)
     assert factors[:9] == sorted(factors[:9]) and factors[11:] == sorted(factors[11:], reverse=True)

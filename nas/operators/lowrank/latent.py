@@ -50,6 +50,28 @@ class Mixer(Operator[Knobs]):
         self.up_k = Elastic(inner, (kv_rank,))
         self.up_v = Elastic(inner, (kv_rank,))
 
+    def inherit(self, projections: Projections) -> None:
+        """Latents by the singular vectors of k and v side by side, the largest first ("MHA2MLA", 2025, joint SVD).
+
+        Nothing changes where k and v have other heads, or less of them than the rank. The gains undo what the norm
+        takes away on average, for inputs of unit variance.
+        """
+        k, v, inner = projections.k, projections.v, self.up_k.weight.shape[:2]
+        if k is None or v is None or k.weight.shape[:2] != inner or v.weight.shape[:2] != inner:
+            return
+        rank, width = len(self.norm), self.down.weight.shape[1]
+        left, sizes, right = torch.linalg.svd(
+            torch.cat((k.weight, v.weight)).reshape(-1, width).double(), full_matrices=False
+        )
+        if len(sizes) < rank:
+            return
+        roots = sizes[:rank].sqrt()
+        up_k, up_v = (left[:, :rank] * roots).reshape(2, *inner, rank)
+        self.down.weight.copy_(roots[:, None] * right[:rank])
+        self.up_k.weight.copy_(up_k)
+        self.up_v.weight.copy_(up_v)
+        self.norm.fill_(float(sizes[:rank].mean().sqrt()))
+
     def latent(self, x: Tensor, kv_rank: int) -> Tensor:
         """The normalised latents `[B, T, R]` of `[B, T, C]`, all that decoding has to keep."""
         latents: Tensor = self.down(x, kv_rank)

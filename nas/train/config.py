@@ -1,0 +1,29 @@
+"""How long, on what and by which recipe a network is trained."""
+
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nas.config import config
+from nas.train.recipe import Part, RecipeConfig
+
+
+@config
+class TrainConfig:
+    """How long and how a network is trained. Shares are of the whole run."""
+
+    steps: Annotated[int, Field(ge=1)] = 600
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    lr: Annotated[float, Field(gt=0)] = 3e-3
+    weight_decay: float = 0.05
+    warmup: Part = 0.05
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    """What is shared and which subnets a step trains; only the supernet's training reads all of it."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"
+    threads: int = 0
+    """CPU threads; 0 is all of them."""
+    log_every: Annotated[int, Field(ge=1)] = 20
+    save_every_s: float = 30.0
