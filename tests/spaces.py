@@ -16,10 +16,12 @@ RECALL = TokenShape(vocab=64, tokens=64, classes=64)
 SHAPES: dict[str, TaskShape] = {
     "digits_tiny": DIGITS,
     "lm_tiny": TEXT,
+    "lm_short": TEXT,
     "lm_small": TEXT,
     "lm_table": TEXT,
     "recall_small": RECALL,
     "vit_small": FASHION,
+    "vit_tiny": FASHION,
     "pyramid_small": FASHION,
 }
 

@@ -59,10 +59,12 @@ def import_ray() -> Any:
     return ray
 
 
-def connect(ray: Any, workers: int, config: RayConfig) -> None:
+def connect(ray: Any, workers: int, config: RayConfig, *, section: str = "search") -> None:
     """Starts Ray on this machine, or joins the cluster at the address; `ConfigError` if that fails.
 
     Without an address in the settings that of the environment counts, which `ray job submit` sets.
+
+    section: of the settings, for what an error says
     """
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
     try:
@@ -73,13 +75,14 @@ def connect(ray: Any, workers: int, config: RayConfig) -> None:
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         if address == "local":
+            without = "; search.workers=0 scores in this process" if section == "search" else ""
             raise ConfigError(
-                f"search.workers={workers} needs Ray on this machine, which did not start ({reason}): "
-                "search.workers=0 scores in this process"
+                f"{section} with {workers} workers needs Ray on this machine, which did not start ({reason}): ask for "
+                f"fewer, or free memory{without}"
             ) from error
         raise ConfigError(
-            f"search.ray.address={address!r} needs a running Ray cluster and none answers there ({reason}): start one "
-            "with `ray start --head`, or leave the setting and RAY_ADDRESS out to use this machine"
+            f"{section}.ray.address={address!r} needs a running Ray cluster and none answers there ({reason}): start "
+            "one with `ray start --head`, or leave the setting and RAY_ADDRESS out to use this machine"
         ) from error
 
 

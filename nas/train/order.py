@@ -29,7 +29,7 @@ def reorder(net: Supernet, optimiser: torch.optim.Optimizer | None = None) -> No
         for module, block_arch in zip(cast(nn.ModuleList, stage), arch.blocks, strict=False):
             block = cast(Block, module)
             if block.ffn is not None:
-                _sort(*_hidden(block.ffn), optimiser)
+                _sort_hidden(block.ffn, optimiser)
             for projections in block.projections.values():
                 _sort_heads(cast(Projections, projections), optimiser)
             if block_arch.operator.name in block.mixers:
@@ -44,14 +44,19 @@ def _sort_heads(projections: Projections, optimiser: torch.optim.Optimizer | Non
     if q is None or k is None or v is None or o is None or len(q.weight) != len(k.weight):
         return
     importance = _norms(v.weight, 0) * _norms(o.weight, 1)
-    _sort([(q.weight, 0), (k.weight, 0), (v.weight, 0), (o.weight, 1)], importance, optimiser)
+    order = importance.argsort(descending=True)
+    _move([(q.weight, 0), (k.weight, 0), (v.weight, 0), (o.weight, 1)], order, optimiser)
 
 
-def _hidden(ffn: Ffn) -> tuple[Axes, Tensor]:
-    axes = [(ffn.up.weight, 0), (ffn.down.weight, 1)]
-    if ffn.gate is not None and len(ffn.gate.weight) == len(ffn.up.weight):
-        axes.append((ffn.gate.weight, 0))
-    return axes, _norms(ffn.up.weight, 0) * _norms(ffn.down.weight, 1)
+def _sort_hidden(ffn: Ffn, optimiser: torch.optim.Optimizer | None) -> None:
+    """Those that a gate may act on stay in front of those beyond it."""
+    importance = _norms(ffn.up.weight, 0) * _norms(ffn.down.weight, 1)
+    gated = len(ffn.gate.weight) if ffn.gate is not None else 0
+    first, rest = (part.argsort(descending=True) for part in importance.tensor_split([gated]))
+    order = torch.cat((first, gated + rest))
+    _move([(ffn.up.weight, 0), (ffn.down.weight, 1)], order, optimiser)
+    if ffn.gate is not None:
+        _move([(ffn.gate.weight, 0)], first, optimiser)
 
 
 def _norms(weight: Tensor, axis: int) -> Tensor:
@@ -59,8 +64,7 @@ def _norms(weight: Tensor, axis: int) -> Tensor:
     return norms
 
 
-def _sort(axes: Axes, importance: Tensor, optimiser: torch.optim.Optimizer | None) -> None:
-    order = importance.argsort(descending=True, stable=True)
+def _move(axes: Axes, order: Tensor, optimiser: torch.optim.Optimizer | None) -> None:
     for parameter, axis in axes:
         moments = optimiser.state.get(parameter, {}) if optimiser is not None else {}
         for tensor in (parameter, *(value for value in moments.values() if value.shape == parameter.shape)):

@@ -33,8 +33,12 @@ def train_supernet(
     *,
     seed: int,
     on_log: Callable[[dict[str, Any]], None] | None = None,
+    together: Callable[[], None] | None = None,
 ) -> Supernet:
-    """The trained supernet, saved in the run; at once if the run has one of this space and these settings."""
+    """The trained supernet, saved in the run; at once if the run has one of this space and these settings.
+
+    together: leaves the state of the finished training in the run, for training in more than this process
+    """
     checked, task = load_space(space), of(dataset)
     asked = _asked(checked, dataset, config, seed)
     before = run.read_json("supernet/asked.json")
@@ -43,6 +47,8 @@ def train_supernet(
     if before is not None and (run.path / WEIGHTS).exists():
         return load_supernet(run, checked)
     run.write_json("supernet/asked.json", asked)
+    if together is not None:
+        together()
     trainer = supernet_trainer(checked, dataset, config, seed=seed)
     fit(trainer, run, "supernet", on_log=on_log)
     net = trainer.net

@@ -30,21 +30,29 @@ Done = Callable[[str], float]
 
 
 def run_trials(
-    folder: Path, labels: Sequence[str], trial: Trial, config: TuneConfig, done: Done, mode: str | None = None
+    folder: Path,
+    labels: Sequence[str],
+    trial: Trial,
+    config: TuneConfig,
+    done: Done,
+    mode: str | None = None,
+    *,
+    stage: str = "tune",
 ) -> dict[str, str]:
     """Runs the trials, or what an earlier call left of them; the reasons of those that failed, by label.
 
     folder: on a disk that all nodes share; trials that have finished are not run again, others are called again and go
     on from what they left in it
     mode: "max" or "min" of the values that trials report, to stop some by them
+    stage: whose trials they are, for people
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     ray, owned = import_ray(), False
     try:
         if owned := not ray.is_initialized():
-            connect(ray, _at_once(config, len(labels)), config.ray)
-        with _own_termination(), _quiet(), _watched(labels, done):
+            connect(ray, _at_once(config, len(labels)), config.ray, section=stage)
+        with _own_termination(), _quiet(), _watched(labels, done, stage):
             results = _tuner(folder, labels, trial, config, mode).fit()
         return {Path(result.path).name: _reason(result.error) for result in results if result.error is not None}
     finally:
@@ -143,12 +151,12 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(labels: Sequence[str], done: Done) -> Iterator[None]:
+def _watched(labels: Sequence[str], done: Done, stage: str) -> Iterator[None]:
     """Shows how far the trials are, from what they have written; on the way because Tune holds the main thread."""
     over = threading.Event()
 
     def watch() -> None:
-        with track("tune", len(labels)) as tracker:
+        with track(stage, len(labels)) as tracker:
             while not over.wait(STEP_S):
                 shares = [done(label) for label in labels]
                 tracker.set(sum(shares), f"{sum(share >= 1 for share in shares)} of {len(labels)} trials")

@@ -1,0 +1,71 @@
+"""What each piece of the supernet's recipe is worth for the ranking: one supernet for each change, one truth for all.
+
+python -m analysis.studies.recipe vision|language FOLDER [variant …] [setting=value …]
+
+Trains in FOLDER/<task>-<variant>-<seed>, ranks as `nas rank` does, against standalone trainings that all share in
+FOLDER/standalone; what is there already is not done again. Settings are those of conf/nas.yaml; `seeds=0,1` repeats.
+"""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nas.run import Run
+
+EXPERIMENTS = {"vision": "rank_vision", "language": "rank_language"}
+VARIANTS: Mapping[str, tuple[str, ...]] = {
+    "default": (),
+    "share-all": ("share=all",),
+    "share-family": ("share=family",),
+    "anchor-largest": ("anchor=largest",),
+    "anchor-none": ("anchor=none", "randoms=2"),
+    "uniform": ("balance=uniform",),
+    "complexity": ("complexity_aware=true",),
+    "opening": ("opening=0.3",),
+    "hard-labels": ("distill_weight=0",),
+    "soft-from-the-start": ("distill_start=0",),
+    "alpha": ("distill=alpha",),
+    "project": ("conflict=project",),
+    "scale-block": ("layer_scale=block",),
+    "scale-none": ("layer_scale=none",),
+    "ema": ("ema=0.99",),
+    "largest-half": ("largest_weight=0.5",),
+    "largest-first": ("largest_first=0.1",),
+    "ordered": ("largest_first=0.1", "ordered=true"),
+    "matching": ("largest_first=0.1", "matching=0.05"),
+    "half-batch": ("student_batch=0.5",),
+}
+HEAD = ("tau", "tau_low", "tau_high", "share_of_ceiling", "within_bins.tau", "gap.median", "gap.largest")
+
+
+def main(task: str, folder: str, *more: str) -> None:
+    wanted = [word for word in more if "=" not in word] or list(VARIANTS)
+    if unknown := [name for name in wanted if name not in VARIANTS]:
+        raise SystemExit(f"variants are {', '.join(VARIANTS)}; got {', '.join(unknown)}")
+    seeds = next((word.partition("=")[2] for word in more if word.startswith("seeds=")), "0").split(",")
+    settings = [word for word in more if "=" in word and not word.startswith("seeds=")]
+    print(f"{'variant':<22}{'seed':>5}{'train s':>9}" + "".join(f"{name.split('.')[-1]:>17}" for name in HEAD))
+    for name in wanted:
+        for seed in seeds:
+            run = Run.at(Path(folder) / f"{task}-{name}-{seed}")
+            _ranked(run, task, VARIANTS[name], [f"run.seed={seed}", *settings])
+            print(_row(name, seed, run), flush=True)
+
+
+def _ranked(run: Run, task: str, changes: Sequence[str], settings: Sequence[str]) -> None:
+    recipe = [f"train.recipe.{change}" for change in changes]
+    asked = [f"experiment={EXPERIMENTS[task]}", f"run.dir={run.path}", *recipe, *settings]
+    for stage in ("train", "rank"):
+        subprocess.run([sys.executable, "-m", "nas.cli", stage, *asked], check=True, stdout=subprocess.DEVNULL)
+
+
+def _row(name: str, seed: str, run: Run) -> str:
+    figures = run.read_json("summary.json")
+    values = [figures.get(f"rank.{key}") for key in HEAD]
+    cells = "".join(f"{'-' if value is None else f'{value:.3f}':>17}" for value in values)
+    return f"{name:<22}{seed:>5}{figures['stage.train.seconds']:>9.0f}{cells}"
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,68 @@
+"""Settings of `nas rank`."""
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from nas.config import config
+from nas.run import Run
+from nas.searching.settings import RayConfig
+
+LEAST_ARCHS, LEAST_SEEDS = 8, 2
+TABLES = "standalone"
+
+
+def _many(count: int) -> int:
+    if count < LEAST_ARCHS:
+        raise ValueError(
+            f"count must be {LEAST_ARCHS} or more, since the order of fewer architectures says little about a space, "
+            f"got {count}: 30 and more give intervals worth having"
+        )
+    return count
+
+
+def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < max(LEAST_SEEDS, len(seeds)):
+        raise ValueError(
+            f"seeds must be {LEAST_SEEDS} or more different ones, since only a second training says how much of a "
+            f"first one's order is chance, got {list(seeds)}: such as [0, 1]"
+        )
+    return seeds
+
+
+@config
+class RankConfig:
+    """Which archs are trained alone, how long and how often, to test what inherited scores are worth."""
+
+    count: Annotated[int, AfterValidator(_many)] = 36
+    """Archs, spread evenly over operator families and sizes; the largest is trained beside them."""
+    seeds: Annotated[tuple[int, ...], AfterValidator(_different)] = (0, 1)
+    """Each arch is trained once with every one of them."""
+    bins: Annotated[int, Field(ge=1)] = 3
+    """Bins of size, by parameters."""
+    seed: int = 0
+    """Of the choice of archs and of the resamples: runs that share it are judged on the same archs."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """None: as many as the supernet."""
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """None: the supernet's."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """None: the supernet's."""
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    """Of the bootstrap intervals."""
+    table: str | None = None
+    """Folder of standalone results that all runs share; None: `standalone` beside the run folder."""
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+    """Trainings at a time; None is as many as there is room for."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """Where trainings run and what each asks for; `retries`: how often one that failed goes on from where it was."""
+
+    def __post_init__(self) -> None:
+        if self.ray.env_vars:
+            raise ValueError("ray.env_vars does not reach trainings: export such variables where Ray is started")
+
+    def tables(self, run: Run) -> Run:
+        """The folder of standalone results."""
+        return Run.at(Path(self.table) if self.table else run.path.parent / TABLES)

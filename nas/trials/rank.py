@@ -1,0 +1,114 @@
+"""Stage `rank`: some archs trained alone, as trials, and what that says about the scores that they inherit."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from nas import report
+from nas.arch import Arch
+from nas.errors import MeasurementError
+from nas.job import Job
+from nas.progress import say
+from nas.ranking.alone import Key
+from nas.ranking.evidence import Evidence, Net, evidence
+from nas.ranking.settings import LEAST_ARCHS
+from nas.searching import cluster
+from nas.trials.contract import open_trial
+from nas.trials.ranked import Ranked
+from nas.tuning import TuneConfig
+from nas.tuning.tuner import run_trials
+
+EVIDENCE, TRIALS = "rank/evidence.json", "rank/trials"
+
+
+def rank_subnets(job: Job) -> None:
+    """Trains what is left to train, and writes `rank/evidence.json`; at once if nothing has changed since it was."""
+    study = Ranked(job)
+    asked, missing = study.asked, study.missing()
+    before = job.run.read_json(EVIDENCE, {})
+    if not missing and before.get("asked") == json.loads(json.dumps(asked)):
+        say(report.ranking_text(job.run))
+        return
+    failed = _train(study, missing) if missing else {}
+    nets, left_out = study.nets(failed)
+    for row in left_out:
+        say(f"rank      left out {row['digest']}: {row['reason']}")
+    _enough(study, nets, left_out)
+    config = job.settings.rank
+    ranked = [net for net in nets if net.digest in study.ranked]
+    largest = next((net for net in nets if net.digest == study.largest.digest), None)
+    found = evidence(ranked, largest, direction=job.task.metric.direction, resamples=config.resamples, seed=config.seed)
+    job.run.write_json(EVIDENCE, {"format": 1, "asked": asked, **study.facts(nets, left_out), **asdict(found)})
+    _record(job, found)
+    say(report.ranking_text(job.run))
+    say(f"rank      {job.run.path / EVIDENCE}")
+
+
+def rank_trial(config: Mapping[str, Any]) -> None:
+    """One training, or what an earlier process left of it."""
+    _, job, asked = open_trial(config)
+    study = Ranked(job)
+    study.table.train(job.space, Arch.from_dict(asked["arch"]), asked["seed"], study.data)
+
+
+def _train(study: Ranked, missing: Sequence[Key]) -> dict[Key, str]:
+    """Trains them; why some could not be."""
+    job, config = study.job, study.job.settings.rank
+    labels = {f"arch={digest},seed={seed}": (digest, seed) for digest, seed in missing}
+    folder = job.run.path / TRIALS
+    # how far a training is stands in the shared folder: Tune has nothing to remember
+    shutil.rmtree(folder, ignore_errors=True)
+    plain = {name: section for name, section in job.settings.plain.items() if name != "tune"}
+    plain["run"] = {**plain["run"], "dir": str(job.run.path)}
+    plain["train"] = {**plain["train"], "threads": 0}
+    plain["rank"] = {**plain["rank"], "table": str(study.table.folder.path)}
+    trials = {
+        label: {"settings": plain, "arch": study.archs[digest].to_dict(), "seed": seed}
+        for label, (digest, seed) in labels.items()
+    }
+    job.run.write_json(f"{TRIALS}/asked.json", {"threads": cluster.threads(config.ray), "trials": trials})
+    say(f"rank      {len(missing)} of {len(study.archs) * len(config.seeds)} trainings are left to do")
+    failed = run_trials(
+        folder,
+        list(labels),
+        rank_trial,
+        TuneConfig(max_concurrent=config.max_concurrent, ray=config.ray),
+        lambda label: study.table.done(*labels[label]),
+        stage="rank",
+    )
+    return {labels[label]: reason for label, reason in failed.items()}
+
+
+def _enough(study: Ranked, nets: Sequence[Net], left_out: Sequence[Mapping[str, str]]) -> None:
+    count = sum(net.digest in study.ranked for net in nets)
+    if count < LEAST_ARCHS:
+        raise MeasurementError(
+            f"a ranking needs {LEAST_ARCHS} architectures that were trained with every seed, and {count} of "
+            f"{len(study.ranked)} were ({left_out[0]['reason']}): mend that and call `nas rank` again, which keeps the "
+            "finished ones"
+        )
+
+
+def _record(job: Job, found: Evidence) -> None:
+    """The key figures; those of an earlier study go, since its groups may have had other names."""
+    summary = {k: v for k, v in job.run.read_json("summary.json", {}).items() if not k.startswith("rank.")}
+    job.run.write_json("summary.json", summary)
+    job.run.record(
+        {
+            "rank.nets": found.overall.nets,
+            "rank.tau": found.overall.tau.value,
+            "rank.tau_low": found.overall.tau.low,
+            "rank.tau_high": found.overall.tau.high,
+            "rank.spearman": found.overall.spearman.value,
+            "rank.ceiling": found.ceiling.value,
+            "rank.share_of_ceiling": found.share_of_ceiling,
+            "rank.within_bins.tau": found.within_bins.value,
+            "rank.within_families.tau": found.within_families.value,
+            **{f"rank.family.{group.name}.tau": group.tau.value for group in found.families},
+            **{f"rank.rival.{rival.name}.tau": rival.tau.value for rival in found.rivals},
+            **{f"rank.gap.{name}": value for name, value in asdict(found.gap).items()},
+            **{f"rank.noise.{name}": value for name, value in asdict(found.noise).items()},
+        }
+    )

@@ -1,0 +1,156 @@
+"""Which archs a run's ranking is tested on, what they score, and what is still to be trained."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from nas.arch import Arch
+from nas.data import Dataset
+from nas.errors import ConfigError
+from nas.job import Job
+from nas.progress import track
+from nas.ranking.alone import Key, Recipe, Row, Standalone
+from nas.ranking.choose import choose, dominant, size_bin, size_edges
+from nas.ranking.evidence import Net
+from nas.ranking.settings import LEAST_ARCHS
+from nas.supernet import network_cost
+from nas.train import evaluate, weights_digest
+
+INHERITED = "rank/inherited.jsonl"
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Which archs a run's ranking is tested on, and where their results are."""
+
+    job: Job
+
+    @cached_property
+    def data(self) -> Dataset:
+        """Train and val."""
+        return self.job.dataset.searchable()
+
+    @cached_property
+    def table(self) -> Standalone:
+        """The results that runs share."""
+        cfg = self.job.settings
+        recipe = Recipe.of(cfg.rank, cfg.train, self.data, self.job.space.frame)
+        return Standalone(cfg.rank.tables(self.job.run), recipe)
+
+    @cached_property
+    def ranked(self) -> dict[str, Arch]:
+        """By digest, the archs that correlations are taken over; `ConfigError` if the space has too few."""
+        cfg, space = self.job.settings.rank, self.job.space
+        found = choose(space, cfg.count, lambda arch: self.cost(arch)[0], bins=cfg.bins, seed=cfg.seed)
+        if len(found) < LEAST_ARCHS:
+            raise ConfigError(
+                f"`nas rank` needs {LEAST_ARCHS} different architectures or more, and space {space.frame.name!r} gave "
+                f"{len(found)}: use a larger space"
+            )
+        return {arch.digest: arch for arch in found}
+
+    @cached_property
+    def largest(self) -> Arch:
+        """Trained beside them: what sharing weights costs the subnet that all others are taught by."""
+        return self.job.space.largest()
+
+    @cached_property
+    def archs(self) -> dict[str, Arch]:
+        """All that are trained."""
+        return {**self.ranked, self.largest.digest: self.largest}
+
+    @cached_property
+    def supernet(self) -> str:
+        """Digest of the weights that scores are inherited from."""
+        _ = self.job.net  # refuses what is missing or of another space, with the remedy
+        return weights_digest(self.job.run)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the evidence depends on."""
+        cfg = self.job.settings.rank
+        settings = {"seeds": list(cfg.seeds), "bins": cfg.bins, "seed": cfg.seed, "resamples": cfg.resamples}
+        known = {"supernet": self.supernet, "recipe": self.table.recipe.digest}
+        return {**known, "archs": list(self.ranked), **settings}
+
+    def cost(self, arch: Arch) -> tuple[float, float]:
+        """Parameters and flops of the net alone."""
+        found = network_cost(self.job.space.frame, self.data.shape, arch)
+        return float(found.params), float(found.flops)
+
+    def missing(self) -> list[Key]:
+        """What no run has trained yet; first every arch once."""
+        known = self.table.rows()
+        wanted = [(digest, seed) for seed in self.job.settings.rank.seeds for digest in self.archs]
+        return [key for key in wanted if key not in known]
+
+    def inherited(self) -> dict[str, float | None]:
+        """The metric on val with the supernet's weights; each is on disk once it is known."""
+        log, place = self.job.run.log(INHERITED), {"supernet": self.supernet, "data": self.data.digest}
+        known = {row["digest"]: row["value"] for row in log.rows() if place.items() <= row.items()}
+        with track("inherited", len(self.archs)) as progress:
+            for digest, arch in self.archs.items():
+                if digest not in known:
+                    known[digest] = evaluate(self.job.net, arch, self.job.task, self.data.val)
+                    log.append({**place, "digest": digest, "value": known[digest]})
+                progress.advance()
+        return known
+
+    def nets(self, failed: Mapping[Key, str]) -> tuple[list[Net], list[dict[str, str]]]:
+        """The nets that have every score, and the others with the reason."""
+        rows, inherited, seeds = self.table.rows(), self.inherited(), self.job.settings.rank.seeds
+        nets, left_out = [], []
+        edges = size_edges([self.cost(arch)[0] for arch in self.ranked.values()], self.job.settings.rank.bins)
+        for digest, arch in self.archs.items():
+            keys = [(digest, seed) for seed in seeds]
+            own = [rows.get(key) for key in keys]
+            reason = next((failed[key] for key in keys if key in failed), _unusable(own, inherited[digest]))
+            if reason:
+                left_out.append({"digest": digest, "reason": reason})
+            else:
+                nets.append(self._net(arch, [row for row in own if row], inherited[digest], edges))
+        return nets, left_out
+
+    def _net(self, arch: Arch, rows: Sequence[Row], inherited: float | None, edges: list[float]) -> Net:
+        params, flops = self.cost(arch)
+        names = [name for name in rows[0]["proxies"] if all(name in row["proxies"] for row in rows)]
+        return Net(
+            digest=arch.digest,
+            family=dominant(arch),
+            size_bin=size_bin(params, edges),
+            inherited=_number(inherited),
+            standalone=tuple(float(row["value"]) for row in rows),
+            params=params,
+            flops=flops,
+            proxies={name: sum(_number(row["proxies"][name]) for row in rows) / len(rows) for name in names},
+        )
+
+    def facts(self, nets: Sequence[Net], left_out: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+        """What stands beside the evidence."""
+        recipe, metric = self.table.recipe, self.job.task.metric
+        return {
+            "metric": metric.name,
+            "direction": metric.direction,
+            "steps": recipe.training.steps,
+            "batch_size": recipe.training.batch_size,
+            "lr": recipe.training.lr,
+            "nets": [
+                {**asdict(net), "arch": self.archs[net.digest].to_dict(), "is_ranked": net.digest in self.ranked}
+                for net in nets
+            ],
+            "left_out": list(left_out),
+        }
+
+
+def _unusable(rows: Sequence[Row | None], inherited: float | None) -> str:
+    if any(row is None for row in rows):
+        return "not trained with every seed"
+    if any(row is not None and row["value"] is None for row in rows):
+        return "trained alone, its metric on val is no number: rank.lr may be too high"
+    return "its inherited metric on val is no number" if math.isnan(_number(inherited)) else ""
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

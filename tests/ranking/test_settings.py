@@ -1,0 +1,31 @@
+import pytest
+
+from nas.config import load
+from nas.errors import ConfigError
+from nas.ranking import RankConfig
+from nas.run import Run
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"count": 5}, "count must be 8 or more, .*got 5: 30 and more"),
+        ({"seeds": [3]}, r"seeds must be 2 or more different ones, .*got \[3\]: such as"),
+        ({"seeds": [3, 3]}, r"seeds must be 2 or more different ones, .*got \[3, 3\]"),
+        ({"seeds": []}, r"got \[\]"),
+        ({"bins": 0}, "bins: .*got 0"),
+        ({"steps": 0}, "steps: .*got 0"),
+        ({"resamples": 10}, "resamples: .*got 10"),
+        ({"ray": {"env_vars": {"A": "b"}}}, "ray.env_vars does not reach trainings"),
+        ({"sedes": [0, 1]}, "sedes: no such setting"),
+    ],
+)
+def test_wrong_settings_say_the_rule_and_the_value(given, said) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ConfigError, match=said):
+        load(RankConfig, given)
+
+
+def test_results_lie_beside_the_run_unless_told_otherwise(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    run = Run.at(tmp_path / "one")
+    assert RankConfig().tables(run).path == tmp_path / "standalone"
+    assert RankConfig(table=str(tmp_path / "own")).tables(run).path == tmp_path / "own"

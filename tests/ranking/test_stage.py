@@ -1,0 +1,163 @@
+"""The stage on made-up trainings: what it takes, leaves out, refuses and does not do twice."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from nas import report
+from nas.data import DataConfig, load
+from nas.errors import ConfigError, MeasurementError
+from nas.job import Job
+from nas.ranking import RankConfig
+from nas.report.summary import meaning
+from nas.run import Run
+from nas.supernet import Supernet
+from nas.tasks import of
+from nas.train import TrainConfig
+from nas.trials import rank_subnets as stage
+from nas.trials.ranked import Ranked
+from tests.spaces import shipped
+
+WEIGHTS = "supernet/weights.safetensors"
+
+
+def job(run: Run, **config: Any) -> Job:
+    """A run whose supernet is fresh and whose weights file is a text."""
+    plain = {"run": {"dir": "nowhere"}, "train": {"threads": 2}, "rank": {}, "tune": {"over": 1}}
+    settings: Any = SimpleNamespace(rank=RankConfig(**{"count": 9, **config}), train=TrainConfig(steps=5), plain=plain)
+    made = Job(run, settings)
+    torch.manual_seed(0)
+    space, digits = shipped("digits_tiny"), load(DataConfig(name="digits", val_size=40))
+    net = Supernet(space, digits.shape)
+    made.__dict__.update({"space": space, "dataset": digits, "task": of(digits), "net": net})
+    if not (run.path / WEIGHTS).exists():
+        run.file(WEIGHTS).write_text("weights")
+    return made
+
+
+def value(digest: str, seed: int) -> float:
+    return int(digest[:4], 16) / 65536 + 0.01 * seed
+
+
+def fill(made: Job, *, without: tuple[tuple[str, int], ...] = (), **changed: Any) -> Ranked:
+    ranked = Ranked(made)
+    for digest, seed in ranked.missing():
+        if (digest, seed) not in without:
+            row = {"digest": digest, "seed": seed, "value": value(digest, seed), "proxies": {"synflow": 1.0 + seed}}
+            ranked.table.log.append({**row, **changed.get(f"at_{digest}_{seed}", {})})
+    return ranked
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.at(tmp_path / "one")
+
+
+@pytest.fixture(autouse=True)
+def no_trials(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Labels of every call of Ray Tune, all of whose trials fail."""
+    import nas.trials.rank as module
+
+    calls: list[list[str]] = []
+
+    def fail(_: Path, labels: list[str], *__: Any, **___: Any) -> dict[str, str]:
+        calls.append(labels)
+        return dict.fromkeys(labels, "RuntimeError: no memory")
+
+    monkeypatch.setattr(module, "run_trials", fail)
+    return calls
+
+
+def test_known_results_need_no_ray(run: Run, no_trials: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    made = job(run)
+    ranked = fill(made)
+    stage(made)
+    found = run.read_json("rank/evidence.json")
+    assert not no_trials and found["left_out"] == []
+    assert found["overall"]["nets"] == 9 and len(found["nets"]) == 10
+    extra = [net for net in found["nets"] if not net["is_ranked"]]
+    assert [net["digest"] for net in extra] == [shipped("digits_tiny").largest().digest]
+    assert found["gap"]["largest"] is not None
+    assert found["asked"]["supernet"] == ranked.supernet and found["asked"]["recipe"] == ranked.table.recipe.digest
+    for net in found["nets"]:
+        assert net["standalone"] == [value(net["digest"], seed) for seed in (0, 1)]
+        assert net["proxies"] == {"synflow": 1.5}
+    assert found["ceiling"]["value"] == 1.0
+    summary = run.read_json("summary.json")
+    assert summary["rank.nets"] == 9 and summary["rank.tau"] == found["overall"]["tau"]["value"]
+    assert all(meaning(name) for name in summary)
+    assert report.ranking_text(run) in capsys.readouterr().err
+
+
+def test_nothing_is_done_again_until_something_changes(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import nas.trials.ranked as module
+
+    fill(job(run))
+    stage(job(run))
+    first = run.read_json("rank/evidence.json")
+    counted: list[str] = []
+    monkeypatch.setattr(module, "evaluate", lambda _, arch, *__, **___: counted.append(arch.digest) or 0.5)
+    path = run.path / "rank/evidence.json"
+    before = path.stat().st_mtime_ns
+    stage(job(run))
+    assert path.stat().st_mtime_ns == before and report.ranking_text(run) in capsys.readouterr().err
+    stage(job(run, resamples=200))
+    assert run.read_json("rank/evidence.json")["nets"] == first["nets"] and not counted, "inherited scores are kept"
+    run.file(WEIGHTS).write_text("other weights")
+    assert "The supernet has changed since" in report.ranking_text(run)
+    stage(job(run, resamples=200))
+    assert len(counted) == 10 and "has changed" not in report.ranking_text(run)
+
+
+def test_what_cannot_be_used_is_left_out_and_said(
+    run: Run, no_trials: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = job(run, count=11)
+    failing, diverged, *_ = Ranked(made).ranked
+    fill(made, without=((failing, 1),), **{f"at_{diverged}_0": {"value": None}})
+    stage(made)
+    found, said = run.read_json("rank/evidence.json"), capsys.readouterr().err
+    assert no_trials == [[f"arch={failing},seed=1"]]
+    asked = run.read_json("rank/trials/asked.json")["trials"][f"arch={failing},seed=1"]
+    assert asked["seed"] == 1 and asked["settings"]["run"]["dir"] == str(run.path) and "tune" not in asked["settings"]
+    assert {row["digest"]: row["reason"].split(":")[0] for row in found["left_out"]} == {
+        failing: "RuntimeError",
+        diverged: "trained alone, its metric on val is no number",
+    }
+    assert found["overall"]["nets"] == 9 and f"left out {failing}: RuntimeError: no memory" in said
+    assert "Left out: 2" in report.ranking_text(run)
+
+
+def test_too_few_left_is_an_error_that_keeps_what_is_there(run: Run) -> None:
+    made = job(run)
+    first, second, *_ = Ranked(made).ranked
+    fill(made, without=((first, 0), (second, 1)))
+    with pytest.raises(MeasurementError, match="needs 8 .*and 7 of 9 were .*no memory.*call `nas rank` again"):
+        stage(made)
+    assert not (run.path / "rank/evidence.json").exists()
+    assert len(Ranked(job(run)).missing()) == 2
+
+
+def test_a_space_that_is_too_small_is_refused(run: Run) -> None:
+    made = job(run)
+    space = shipped("digits_tiny")
+    made.__dict__["space"] = space.only(space.largest())
+    with pytest.raises(ConfigError, match="needs 8 different architectures or more, .*'digits_tiny' gave 1"):
+        stage(made)
+
+
+def test_another_run_and_more_seeds_train_only_what_is_new(run: Run, tmp_path: Path) -> None:
+    fill(job(run))
+    other = Ranked(job(Run.at(tmp_path / "two"), seeds=(0, 1, 2)))
+    assert {seed for _, seed in other.missing()} == {2} and len(other.missing()) == 10
+    moved = Run.at(tmp_path / "elsewhere/three")
+    assert len(Ranked(job(moved)).missing()) == 20
+    assert not Ranked(job(moved, table=str(tmp_path / "standalone"))).missing()
+    shutil.rmtree(tmp_path / "standalone")
+    assert len(Ranked(job(run)).missing()) == 20
