@@ -28,6 +28,7 @@ STAGES = {
     "export": "write chosen architectures as safetensors, ONNX and torch.export, parity-checked",
     "report": "write report.html; --text prints the figures",
     "tune": "compare many searches, or retrainings stopped early, as trials of Ray Tune",
+    "rank": "train some architectures alone, and test whether inherited scores rank them alike",
 }
 USAGE = """nas <stage> [override …]
 
@@ -40,6 +41,7 @@ Settings are Hydra overrides, the same for every stage, and a run folder remembe
   nas search search.budget=500                  goes on with the search, up to 500 evaluations
   nas search constraints.latency_ms=4 search.name=under_4_ms
   nas tune 'tune.over={{search.strategy:[surrogate,random],search.seed:[0,1,2]}}'
+  nas rank rank.seeds=[0,1,2]                   can the search's scores be trusted? 111 trainings
   nas train --cfg job                           shows all settings
 Completion: eval "$(nas -sc install=bash)"
 """

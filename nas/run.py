@@ -4,6 +4,7 @@ run.json        what was asked for and where: overrides, config, versions, machi
 supernet/       weights, optimiser state and training log
 profile/        the device and the predictor's error card; the tables themselves are shared, in `devices` beside the run
 search/<name>/  archive.jsonl (every evaluation), front.json
+rank/           what inherited scores are worth; its trainings are shared, in `standalone` beside the run
 retrain/<arch>/ standalone networks;  export/<arch>/ exported ones
 summary.json    every figure under a dotted name;  report.html
 """

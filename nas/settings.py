@@ -10,7 +10,9 @@ from nas.errors import ConfigError
 from nas.export import ExportConfig
 from nas.predict import PredictConfig
 from nas.profiling import ProfileConfig
+from nas.ranking import RankConfig
 from nas.searching import ConstraintsConfig, SearchConfig
+from nas.teamwork import TeamConfig
 from nas.train import RetrainConfig, TrainConfig
 from nas.tuning import TuneConfig
 
@@ -32,6 +34,7 @@ class Settings:
     data: DataConfig
     space: Mapping[str, Any]
     train: TrainConfig
+    team: TeamConfig
     profile: ProfileConfig
     predict: PredictConfig
     search: SearchConfig
@@ -39,6 +42,7 @@ class Settings:
     retrain: RetrainConfig
     export: ExportConfig
     tune: TuneConfig
+    rank: RankConfig
     plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The same as plain data, as it is kept in `run.json`."""
 
@@ -47,6 +51,7 @@ SECTIONS: dict[str, type[Any]] = {
     "run": RunConfig,
     "data": DataConfig,
     "train": TrainConfig,
+    "team": TeamConfig,
     "profile": ProfileConfig,
     "predict": PredictConfig,
     "search": SearchConfig,
@@ -54,6 +59,7 @@ SECTIONS: dict[str, type[Any]] = {
     "retrain": RetrainConfig,
     "export": ExportConfig,
     "tune": TuneConfig,
+    "rank": RankConfig,
 }
 
 

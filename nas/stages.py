@@ -2,7 +2,6 @@
 
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +11,7 @@ from typing import Any
 import torch
 
 from nas import profiling, report, tracking
-from nas.arch import Arch
-from nas.errors import CheckpointError, ConfigError, NasError
+from nas.errors import NasError
 from nas.export import export
 from nas.job import Job
 from nas.predict import ErrorCard
@@ -22,8 +20,10 @@ from nas.progress import say
 from nas.run import Run
 from nas.searching import finish_front, run_search, summary, violations
 from nas.settings import Settings
-from nas.train import evaluate, load_retrained, retrain, train_supernet
-from nas.trials import tune
+from nas.teamwork import check_team, train_together
+from nas.train import evaluate, train_supernet
+from nas.trials import rank_subnets, tune
+from nas.winners import chosen, measured, named, retrain_all, retrained
 
 CARD, DEVICE, OPERATORS = "profile/card.json", "profile/device.json", "profile/operators.json"
 TIMED = ("run", "profile", "search")
@@ -38,6 +38,8 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
         return
     if stage in TIMED:
         asked.profile.engine()  # a runtime that is not there must not cost a training first
+    if stage in ("run", "retrain"):
+        named(job)  # nor a reference that the space does not have
     record = f"tune/{asked.tune.name}/run.json" if stage == "tune" else "run.json"
     before = job.run.read_json(record, {})
     _introduce(job.run, record, before, asked, overrides)
@@ -54,10 +56,15 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
 
 def train(job: Job) -> None:
     """The supernet."""
-    with tracking.tracker(job.settings.run.wandb, job.run) as log:
-        train_supernet(
-            job.run, job.settings.space, job.dataset, job.settings.train, seed=job.settings.run.seed, on_log=log
-        )
+    cfg = job.settings
+    check_team(cfg.train, cfg.team)
+    with tracking.tracker(cfg.run.wandb, job.run) as log:
+
+        def together() -> None:
+            train_together(job.run, cfg.space, cfg.data, cfg.train, cfg.team, seed=cfg.run.seed, on_log=log)
+
+        shared = together if cfg.team.workers > 1 else None
+        train_supernet(job.run, cfg.space, job.dataset, cfg.train, seed=cfg.run.seed, on_log=log, together=shared)
     figures = job.run.read_json("summary.json")
     metric = job.task.metric.name
     say(
@@ -102,7 +109,7 @@ def search(job: Job) -> None:
         job.problem,
         outcome.evaluations,
         metric=task.metric.name,
-        measure=lambda archs: _measured(job, archs),
+        measure=lambda archs: measured(job, archs),
         rescore=lambda archs: [evaluate(net, arch, task, job.dataset.val) for arch in archs],
         cap=cfg.front_size,
     )
@@ -118,26 +125,18 @@ def search(job: Job) -> None:
 
 
 def retrain_winners(job: Job) -> None:
-    """Winners alone, and their test score."""
-    cfg = job.settings
-    for arch in _chosen(job):
-        if _retrained(job, arch) is None:
-            retrain(job.run, job.net, arch, job.dataset, cfg.retrain, cfg.train, seed=cfg.run.seed)
-        result = job.run.read_json(f"retrain/{arch.digest}/result.json")
-        job.run.record({f"retrain.{arch.digest}.{k}": result[k] for k in ("inherited_val", "val", "test")})
-        say(
-            f"retrain   {arch.digest}  {result['metric']}: inherited {result['inherited_val']:.4f}, alone "
-            f"{result['val']:.4f} on val, {result['test']:.4f} on test"
-        )
+    """Winners alone, references beside them, and their test scores."""
+    retrain_all(job)
+    if table := report.alone_table(job.run):
+        say(table)
 
 
 def export_winners(job: Job) -> None:
     """Winners with the weights of their finished retraining, or with inherited ones."""
-    measured = {row["digest"]: row["measured"]["latency_ms"] for row in job.front}
-    for arch in _chosen(job):
-        alone = load_retrained(job.run, job.net, arch) if _retrained(job, arch) else None
-        folder, latency = job.run.path / "export" / arch.digest, {"latency_ms": measured[arch.digest]}
-        card = export(alone or job.net, arch, folder, job.settings.export, latency=latency)
+    times = {row["digest"]: row["measured"]["latency_ms"] for row in job.front}
+    for arch in chosen(job):
+        folder, latency = job.run.path / "export" / arch.digest, {"latency_ms": times[arch.digest]}
+        card = export(retrained(job, arch) or job.net, arch, folder, job.settings.export, latency=latency)
         job.run.record({f"export.{arch.digest}.{name}": value for name, value in card.parity.items()})
         say(f"export    {arch.digest}  {folder}")
 
@@ -156,51 +155,13 @@ STAGES: dict[str, Callable[[Job], None]] = {
     "export": export_winners,
     "report": write_report,
     "tune": tune,
+    "rank": rank_subnets,
 }
 
 
 def _is_settled(job: Job, stage: str) -> bool:
     """Whether a chain must leave a stage alone: new measurements would move the predictions under a search."""
     return stage in ("profile", "fit") and (job.run.path / CARD).exists()
-
-
-def _measured(job: Job, archs: Sequence[Arch]) -> list[tuple[float, float]]:
-    """Medians and quartile distances, at the pace of the device's table: with its reference net beside them, so that
-    measured and predicted milliseconds compare although the machine's speed has moved since."""
-    timings, seen = profiling.measure(job.net, archs, job.settings.profile)
-    pace = statistics.median(row.reference_ms for row in job.measured) / seen.median_ms
-    return [(timing.median_ms * pace, (timing.high_ms - timing.low_ms) * pace) for timing in timings]
-
-
-def _chosen(job: Job) -> list[Arch]:
-    """The archs asked for, or of the front the best, then the balanced one, then the others by quality."""
-    known = {row["digest"]: Arch.from_dict(row["arch"]) for row in job.front}
-    wanted = job.settings.retrain.archs
-    if missing := [digest for digest in wanted if digest not in known]:
-        raise ConfigError(f"retrain.archs must be of the front ({', '.join(known)}); got {', '.join(missing)}")
-    if wanted:
-        return [known[digest] for digest in wanted]
-    sign = 1.0 if job.task.metric.direction == "maximise" else -1.0
-    by_quality = sorted(
-        (row for row in job.front if row["is_front"]), key=lambda row: -sign * row["measured"]["quality_val"]
-    )
-    if not by_quality:
-        say("nothing to choose: no architecture of the front meets the constraints once measured")
-    ordered = by_quality[:1] + sorted(by_quality[1:], key=lambda row: not row["is_knee"])
-    return [known[row["digest"]] for row in ordered[: job.settings.retrain.count]]
-
-
-def _retrained(job: Job, arch: Arch) -> dict[str, Any] | None:
-    """The result of the arch's finished retraining; `CheckpointError` if that was another one than is asked for."""
-    cfg = job.settings
-    result: dict[str, Any] | None = job.run.read_json(f"retrain/{arch.digest}/result.json")
-    asked = {"start": cfg.retrain.start, "steps": cfg.retrain.steps or cfg.train.steps, "seeds": [cfg.run.seed]}
-    if result is not None and (changed := [key for key in asked if result[key] != asked[key]]):
-        raise CheckpointError(
-            f"{arch.digest} was retrained with other settings ({', '.join(f'{k} {result[k]}' for k in changed)}): "
-            f"delete {job.run.path / 'retrain' / arch.digest} to retrain it, or drop the override"
-        )
-    return result
 
 
 def _introduce(run: Run, record: str, known: Mapping[str, Any], asked: Settings, overrides: Sequence[str]) -> None:

@@ -75,6 +75,11 @@ def test_report_as_text_needs_no_more_than_the_folder(finished: Path) -> None:
         (["train", "experiment=digits", "+space.stages.0.block.operators.decayed={}"], "decayed.*not legal in domain"),
         (["train", "experiment=digits", "+space.stages.0.block.operators.softmax.window=[3]"], "unknown window"),
         (["search"], "no trained supernet"),
+        (
+            ["run", "experiment=digits", "retrain.references=[levit_like]"],
+            "retrain.references: .*levit_like: it needs 2",
+        ),
+        (["retrain", "retrain.seeds=[1,1]"], "retrain.seeds: |retrain.*seeds must be different numbers"),
         (["run", "profile.runtime=tensorrt"], "profile.runtime must be one of .*onnxruntime.*got 'tensorrt'"),
         (["run", "profile.runtime=command", "profile.command='no-such-program {model}'"], "no-such-program.*not found"),
         (["run", "profile.runtime=cuda_graph"], "needs profile.device=cuda"),
@@ -109,9 +114,19 @@ def test_wrong_input_on_a_finished_run(
         (["profile", "predict.base=nowhere.json"], "predict.base must be a table that `nas fit` kept"),
         (["retrain", "retrain.steps=6"], "was retrained with other settings (steps 5)"),
         (
+            ["retrain", "retrain.teacher=largest"],
+            "was retrained with other settings (teacher none, distill_weight None)",
+        ),
+        (
+            ["retrain", "retrain.references=[resnet]"],
+            "all_linear, all_softmax, all_window, uniform_half, uniform_quarter",
+        ),
+        (["tune", "tune.job=retrain", "tune.over={retrain.seeds:[[0],[1]]}"], "vary run.seed"),
+        (
             ["tune", "tune.over={search.strategy:[annealing]}"],
             "strategy=annealing cannot be done: search.strategy: a strategy must be",
         ),
+        (["rank", "rank.seeds=[0]"], "rank.seeds: seeds must be 2 or more different ones"),
         (["tune", "tune.over={profile.threads:[1,2]}"], "threads=2 cannot be done: a latency predictor needs measure"),
         (["tune", "tune.over={search.budget:[9,many]}"], "budget=many cannot be done: search.budget: "),
         (["tune", "tune.over={constraints.latency_ms:[1e-6]}"], "cheapest"),
@@ -168,7 +183,7 @@ def test_a_search_killed_five_times_ends_with_the_same_archive(finished: Path) -
 def test_help_is_fast_to_import_and_names_every_stage() -> None:
     result = call("--help")
     assert result.returncode == 0
-    stages = ("train", "profile", "fit", "search", "retrain", "export", "report", "tune")
+    stages = ("train", "profile", "fit", "search", "retrain", "export", "report", "tune", "rank")
     assert all(stage in result.stdout for stage in stages)
     heavy = "import sys; import nas, nas.cli; sys.exit(bool({'torch', 'ray', 'optuna', 'sklearn'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", heavy], check=False).returncode == 0
@@ -195,6 +210,11 @@ def test_the_configuration_shows_every_setting() -> None:
         assert fields <= given, (section, fields - given)
 
 
+def test_presets_are_no_search_spaces() -> None:
+    result = call("train", "search_spaces=nope")
+    assert "lm_tiny" in result.stderr and "all_softmax" not in result.stderr and "presets" not in result.stderr
+
+
 def test_completion_knows_settings_behind_a_stage() -> None:
     line = "nas train search_spaces=lm"
     result = call("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)), COMP_CWORD="2")
@@ -207,6 +227,8 @@ def test_the_wheel_finds_its_configuration_from_anywhere(tmp_path: Path) -> None
     subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, str(unpacked)], check=True)
     result = call("train", "search_spaces=lm_small", "--cfg", "job", cwd=Path("/"), PYTHONPATH=str(unpacked))
     assert result.returncode == 0 and "lm_small" in result.stdout, result.stderr
+    refused = ["retrain", "experiment=digits", "retrain.references=[resnet]", f"run.dir={tmp_path / 'run'}"]
+    assert "all_softmax" in call(*refused, cwd=Path("/"), PYTHONPATH=str(unpacked)).stderr
     where = subprocess.run(
         [sys.executable, "-c", "import nas; print(nas.__file__)"],
         cwd="/",

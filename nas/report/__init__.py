@@ -1,6 +1,6 @@
 """What a run found, for people: text for a terminal and one self-contained page."""
 
 from nas.report.page import write
-from nas.report.summary import front_table, text
+from nas.report.summary import alone_table, front_table, ranking_text, text
 
-__all__ = ["front_table", "text", "write"]
+__all__ = ["alone_table", "front_table", "ranking_text", "text", "write"]

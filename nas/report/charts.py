@@ -6,14 +6,17 @@ from typing import Any
 
 import altair as alt
 
+from nas.report.alone import REFERENCE, WINNER, Alone
 from nas.report.device import Held
 from nas.report.figures import CurvePoint, Evaluated, FrontPoint, StageCost
 from nas.report.palette import COLOURS
+from nas.report.ranking import RankedNet
 from nas.report.stacks import Share
 
 Spec = dict[str, Any]
 HEIGHT = 340
 QUANTITIES = {"bits_per_byte": "bits per byte (less is better)", "accuracy": "accuracy (more is better)"}
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 LINES = {"search": "#0072b2", "random": "#9467bd", "smallest": "#c9ced6"}
 
 
@@ -59,6 +62,39 @@ def calibration(held: Sequence[Held]) -> Spec:
     return _spec(alt.layer(line.encode(x="at:Q", y="at:Q"), spread, dots), 280)
 
 
+def ranking(nets: Sequence[RankedNet], metric: str) -> Spec:
+    """Standalone over inherited scores, with the spread over seeds and the line of equal ones."""
+    ends = [value for net in nets for value in (net.inherited, net.low, net.high)]
+    line = alt.Chart(_data([{"at": min(ends)}, {"at": max(ends)}])).mark_line(strokeDash=[4, 4], color="#8a8f98")
+    base = alt.Chart(_data([asdict(net) for net in nets]))
+    x = _axis("inherited:Q", f"inherited weights, {QUANTITIES.get(metric, metric)}")
+    spread = base.mark_rule(strokeWidth=1.5, color="#8a8f98").encode(
+        x=x, y=_axis_y("low:Q", "trained alone"), y2="high:Q"
+    )
+    dots = base.mark_point(filled=True, opacity=1, stroke="#111111", strokeWidth=0.8).encode(
+        x=x,
+        y=_axis_y("alone:Q", "trained alone"),
+        color=alt.Color("family:N", scale=_families(), legend=None),
+        shape=_sizes(nets),
+        size=alt.condition("datum.is_ranked", alt.value(90), alt.value(220)),
+        tooltip=[
+            alt.Tooltip("digest:N", title="arch"),
+            alt.Tooltip("outline:N", title="blocks"),
+            alt.Tooltip("inherited:Q", format=".4f"),
+            alt.Tooltip("alone:Q", format=".4f", title="alone, mean"),
+            alt.Tooltip("params:Q", format=",", title="parameters"),
+        ],
+    )
+    return _spec(alt.layer(line.encode(x="at:Q", y="at:Q"), spread, dots), HEIGHT)
+
+
+def _sizes(nets: Sequence[RankedNet]) -> alt.Shape:
+    names = list(dict.fromkeys(net.size for net in sorted(nets, key=lambda net: net.params or 0.0)))
+    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(names))]
+    legend = alt.Legend(title=None, orient="top", columns=3)
+    return alt.Shape("size:N", scale=alt.Scale(domain=names, range=shapes), legend=legend)
+
+
 def costs(stages: Sequence[StageCost]) -> Spec:
     """Seconds per stage."""
     base = alt.Chart(_data([asdict(stage) for stage in stages])).encode(
@@ -80,6 +116,25 @@ def shares(found: Sequence[Share]) -> Spec:
     )
     labels = base.mark_text(fontSize=11).encode(text=alt.Text("share:Q", format=".0%"))
     return _spec(alt.layer(cells, labels), 30 * len({share.operator for share in found}) + 40)
+
+
+def alone(found: Sequence[Alone], metric: str) -> Spec:
+    """Quality after training alone over measured latency: means, with a bar from the lowest seed to the highest."""
+    rows = [{**asdict(one), "mean": one.val.mean, "low": one.val.low, "high": one.val.high} for one in found]
+    able = [row for row in rows if row["latency_ms"] is not None and row["mean"] is not None]
+    base, title = alt.Chart(_data(able)), QUANTITIES.get(metric, metric)
+    x, y = _axis("latency_ms:Q", "measured latency, ms"), _axis_y("mean:Q", title)
+    bars = base.mark_rule(strokeWidth=1.5, color="#8a8f98").encode(x=x, y=_axis_y("low:Q", title), y2="high:Q")
+    shapes = alt.Scale(domain=[WINNER, REFERENCE], range=["circle", "diamond"])
+    dots = base.mark_point(size=130, filled=True, opacity=1, stroke="#111111", strokeWidth=0.8).encode(
+        x=x,
+        y=y,
+        shape=alt.Shape("kind:N", scale=shapes, legend=alt.Legend(title=None, orient="top")),
+        color=alt.Color("family:N", scale=_families(), legend=None),
+        tooltip=["digest:N", "name:N", "outline:N", "how:N", "seeds:Q", alt.Tooltip("mean:Q", format=".4f")],
+    )
+    names = base.mark_text(align="left", dx=9, dy=-7, fontSize=10).encode(x=x, y=y, text="name:N")
+    return _spec(alt.layer(bars, dots, names), HEIGHT)
 
 
 def _cloud(evaluated: Sequence[Evaluated], metric: str) -> alt.Chart:

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from nas.report.alone import Alone
 from nas.report.device import FamilyError, OperatorTime, Score, Worst
 from nas.report.families import Dependences, Restricted
 from nas.report.figures import FrontPoint
 from nas.report.palette import colour, ink
+from nas.report.ranking import Trust, agreement_cells, rival_cells
 from nas.report.stacks import NO_MIXING, Cell, Stack
 from nas.report.summary import meaning, shown
 
@@ -87,6 +89,30 @@ def table(points: Sequence[FrontPoint], metric: str) -> str:
     return _tabled(heads, map(_front_row, points), key="front-table")
 
 
+def alone(found: Sequence[Alone], metric: str) -> str:
+    """Winners and references trained alone."""
+    heads = ("architecture", "", "latency, ms", "inherited", f"{metric}, val", "test", "seeds", "parameters", "how")
+    rows = [
+        _row(
+            one.digest[:8] if not one.name else one.name,
+            [
+                one.kind,
+                _decimal(one.latency_ms, 3),
+                _decimal(one.inherited),
+                one.val.text,
+                one.test.text,
+                str(one.seeds),
+                _count(one.params),
+                escape(one.how),
+            ],
+            _dot(one.family),
+            wide=one.outline,
+        )
+        for one in found
+    ]
+    return _tabled((*heads, "blocks"), rows, key="alone-table")
+
+
 def dependence(found: Dependences, metric: str) -> str:
     """Families against the whole: share of the hypervolume, and the best quality at equal latency."""
     heads = ("evaluated", "architectures", "hypervolume", *(f"best at {at.latency_ms:.3g} ms" for at in found.whole.at))
@@ -127,6 +153,19 @@ def operator_times(found: Sequence[OperatorTime]) -> str:
         for row in found
     ]
     return _tabled(("operator", "best time over softmax's", ""), rows)
+
+
+def agreements(found: Trust) -> str:
+    """How far the order by inherited scores is that by standalone ones, by size and by family."""
+    head, *cells = agreement_cells(found)
+    marks = (_dot(group.family) for group in found.agreements)
+    return _tabled(head, [_row(row[0], row[1:], mark) for row, mark in zip(cells, marks, strict=True)])
+
+
+def rivals(found: Trust) -> str:
+    """The same order from sizes and zero-cost proxies."""
+    head, *cells = rival_cells(found)
+    return _tabled(head, [_row(row[0], row[1:]) for row in cells])
 
 
 def figures(summary: Mapping[str, Any]) -> str:
@@ -196,8 +235,8 @@ def _front_row(point: FrontPoint) -> str:
     return f'<tr data-arch="{digest}" tabindex="0"{kind}>{plain}<td class="wide">{escape(point.outline)}</td></tr>'
 
 
-def _decimal(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def _decimal(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _percent(value: float | None) -> str:

@@ -13,6 +13,7 @@ from nas.arch import Arch
 from nas.errors import ArchError, CheckpointError
 from nas.run import Run
 from nas.searching.objectives import METRICS
+from nas.train import weights_digest
 
 Row = Mapping[str, Any]
 
@@ -48,6 +49,10 @@ class Record:
     """Operator -> its best time over that of softmax on the run's device."""
     device: Row
     training: tuple[Row, ...]
+    ranking: Row
+    """What `nas rank` found."""
+    supernet: str
+    """Digest of the weights that are there now; empty without any."""
     retrained: Mapping[str, Row]
     exported: Mapping[str, Row]
     skipped: tuple[str, ...]
@@ -87,6 +92,8 @@ def read(run: Run, search: str | None = None) -> Record:
         operators=numbers(_json(run, "profile/operators.json", skipped)),
         device=_device(run, skipped),
         training=tuple(_log(run, "supernet/log.jsonl", skipped)),
+        ranking=mapping(_json(run, "rank/evidence.json", skipped)),
+        supernet=_weights(run),
         retrained=_by_digest(run, "retrain/*/result.json", skipped),
         exported=_by_digest(run, "export/*/card.json", skipped),
         skipped=tuple(skipped),
@@ -141,6 +148,13 @@ def _log(run: Run, name: str, skipped: list[str]) -> list[dict[str, Any]]:
     except (CheckpointError, OSError) as error:
         skipped.append(f"{name}: {error}")
         return []
+
+
+def _weights(run: Run) -> str:
+    try:
+        return weights_digest(run)
+    except OSError:
+        return ""
 
 
 def _device(run: Run, skipped: list[str]) -> Row:

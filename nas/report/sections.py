@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nas.report import charts, markup
+from nas.report.alone import trained_alone
 from nas.report.charts import Spec
 from nas.report.device import (
     calibration,
@@ -24,6 +25,7 @@ from nas.report.figures import (
     training_curves,
 )
 from nas.report.palette import COLOURS
+from nas.report.ranking import AGAIN, sentences, trust
 from nas.report.read import Record, mapping, number
 from nas.report.stacks import operator_shares, stacks
 from nas.report.summary import shown
@@ -128,6 +130,20 @@ def table(record: Record) -> Section:
     return Section(markup.section("table", "The front in figures", body, note))
 
 
+def alone(record: Record) -> Section:
+    """Winners beside hand-made references, trained and timed in the same way."""
+    found, title = trained_alone(record), "Trained alone"
+    if not found:
+        return Section(markup.section("alone", title, markup.missing("None yet: run `nas retrain`.")))
+    note = (
+        "Circles are winners of the search, diamonds references made by hand (`retrain.references`), trained in the "
+        "same way; bars reach from the lowest seed to the highest, ± is a standard deviation over seeds. Test data is "
+        "read once, at the end."
+    )
+    body = markup.chart("alone", "quality after training alone over latency") + markup.alone(found, record.metric)
+    return Section(markup.section("alone", title, body, note), {"alone": charts.alone(found, record.metric)})
+
+
 def dependence(record: Record) -> Section:
     """What one family alone, or all but it, reaches."""
     title, found = "Does the front depend on operators?", dependences(record)
@@ -140,6 +156,30 @@ def dependence(record: Record) -> Section:
         "search looks where the whole front is, so few architectures mean little."
     )
     return Section(markup.section("families", title, markup.dependence(found, record.metric), note))
+
+
+def ranking(record: Record) -> Section:
+    """Inherited against standalone scores, and what else would rank the nets."""
+    found, title = trust(record), "Can the ranking be trusted?"
+    if found is None:
+        text = "Not tested yet: run `nas rank`; it trains some architectures alone, which takes its time."
+        return Section(markup.section("ranking", title, markup.missing(text)))
+    stale = markup.missing(f"The supernet has changed since: {AGAIN}.") if found.is_stale else ""
+    said = markup.paragraph(" ".join(sentences(found)[1 if found.is_stale else 0 :]), "note")
+    families = {net.family for net in found.nets}
+    chart = markup.chart("ranking", "scores of networks trained alone over those that they inherit")
+    drawn = (markup.legend([name for name in COLOURS if name in families]) + chart) if found.nets else ""
+    body = f'{stale}{said}<div class="pair"><div>{drawn}</div><div>{markup.agreements(found)}</div></div>'
+    note = (
+        f"Architectures of every operator family and size, trained alone from scratch with {found.seeds} seeds"
+        f"{'' if found.steps is None else f' for {found.steps:,.0f} steps'}"
+        f"{'' if found.batch_size is None else f' in batches of {found.batch_size:,.0f}'}; the bar is the spread over "
+        "seeds, the large mark the largest architecture, which is in no correlation. Intervals are from resampled "
+        "architectures. Training alone again is the tau between halves of the seeds, the ceiling for anything that "
+        "foretells it."
+    )
+    spec = {"ranking": charts.ranking(found.nets, found.metric)} if found.nets else {}
+    return Section(markup.section("ranking", title, body + markup.rivals(found), note), spec)
 
 
 def predictor(record: Record) -> Section:
@@ -210,7 +250,9 @@ _ORDER: Sequence[Callable[[Record], Section]] = (
     front,
     layers,
     table,
+    alone,
     dependence,
+    ranking,
     predictor,
     operators,
     hypervolume,

@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nas.report.alone import Alone, trained_alone
 from nas.report.figures import Evaluated, FrontPoint, evaluated_points, front_points
+from nas.report.ranking import agreement_cells, rival_cells, sentences, trust
 from nas.report.read import Record, read
 from nas.run import Run
 
@@ -44,8 +46,28 @@ DOCUMENTED: Mapping[str, str] = {
     "search.front.operators": "different operators on it",
     "search.front.<objective>.<figure>": "range over the measured front",
     "retrain.<arch>.inherited_val": "metric on val with the supernet's weights",
-    "retrain.<arch>.val": "metric on val after training alone",
-    "retrain.<arch>.test": "the same net on test, scored once",
+    "retrain.<arch>.val": "metric on val after training alone, mean over seeds",
+    "retrain.<arch>.val_std": "its standard deviation over seeds",
+    "retrain.<arch>.test": "the same nets on test, scored once",
+    "retrain.<arch>.test_std": "its standard deviation over seeds",
+    "retrain.<arch>.seeds": "trainings of the arch",
+    "retrain.<arch>.start": "weights that they began with",
+    "retrain.<arch>.teacher": "whose output was mixed into the targets",
+    "retrain.<arch>.steps": "steps of each",
+    "retrain.<arch>.lr": "their highest learning rate",
+    "rank.nets": "archs trained alone to test inherited scores",
+    "rank.tau": "Kendall's rank correlation of inherited with standalone scores",
+    "rank.tau_low": "lower end of its 95 % interval",
+    "rank.tau_high": "upper end of it",
+    "rank.spearman": "the same by Spearman's correlation",
+    "rank.ceiling": "tau between halves of the standalone seeds",
+    "rank.share_of_ceiling": "tau over it",
+    "rank.within_bins.tau": "tau over pairs of archs of one size",
+    "rank.within_families.tau": "tau over pairs of one operator family",
+    "rank.family.<family>.tau": "tau among archs of the family",
+    "rank.rival.<name>.tau": "tau of what knows nothing of the supernet",
+    "rank.gap.<figure>": "per cent by which inherited scores are worse",
+    "rank.noise.<over>": "standard deviation of standalone scores",
     "export.<arch>.<form>": "largest difference of its logits from the supernet's",
 }
 """Every dotted name of `summary.json` and what it means; `<…>` stands for one part of a name."""
@@ -57,13 +79,24 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def text(run: Run) -> str:
     """All figures by group, the front as a table, and a plot of quality over latency."""
     record = read(run)
-    parts = [_figures(record.summary), _table(record), _plot(record), *(f"skipped {line}" for line in record.skipped)]
+    parts = [_figures(record.summary), _table(record), _alone(record), _plot(record), _ranking(record)]
+    parts += [f"skipped {line}" for line in record.skipped]
     return "\n\n".join([f"run {record.name}", *(part for part in parts if part)])
 
 
 def front_table(run: Run) -> str:
     """The measured front, fastest first."""
     return _table(read(run))
+
+
+def ranking_text(run: Run) -> str:
+    """What `nas rank` found; empty before it has run."""
+    return _ranking(read(run))
+
+
+def alone_table(run: Run) -> str:
+    """What was trained alone, winners and references, fastest first."""
+    return _alone(read(run))
 
 
 def meaning(name: str) -> str:
@@ -112,6 +145,39 @@ def _table(record: Record) -> str:
     rows = [_row(point) for point in points]
     note = "spread: distance of the quartiles of repeated timings; * balanced; - off the front once measured"
     return columns([head, *rows], right=range(6)) + f"\n{note}"
+
+
+def _ranking(record: Record) -> str:
+    found = trust(record)
+    if found is None:
+        return ""
+    tables = [columns(agreement_cells(found), right=(1,)), columns(rival_cells(found))]
+    return "\n\n".join([*tables, "\n".join(sentences(found))])
+
+
+def _alone(record: Record) -> str:
+    found = trained_alone(record)
+    if not found:
+        return ""
+    head = ("latency ms", "inherited", "alone val", "test", "seeds", "params", "arch", "what", "how", "blocks")
+    rows = [_alone_row(one) for one in found]
+    note = "trained alone: mean ± standard deviation over seeds; test was read once, at the end"
+    return columns([head, *rows], right=range(6)) + f"\n{note}"
+
+
+def _alone_row(one: Alone) -> tuple[str, ...]:
+    return (
+        "" if one.latency_ms is None else f"{one.latency_ms:.3f}",
+        "" if one.inherited is None else f"{one.inherited:.4f}",
+        one.val.text,
+        one.test.text,
+        str(one.seeds),
+        "" if one.params is None else f"{one.params:,.0f}",
+        one.digest,
+        " ".join(part for part in (one.kind, one.name) if part),
+        one.how,
+        one.outline,
+    )
 
 
 def _row(point: FrontPoint) -> tuple[str, ...]:

@@ -13,7 +13,10 @@ OVERSAMPLE = 16
 
 
 def first_design(problem: Problem, count: int, rng: random.Random, start: Sequence[Any] = ()) -> list[tuple[str, Any]]:
-    """`(origin, point)` pairs within the limits: all corners and starting points, and others up to `count`."""
+    """`(origin, point)` pairs within the limits: all corners and starting points, and others up to `count`.
+
+    A space of archs counts its hand-made references (`nas.space.presets`) among the corners.
+    """
     found: dict[Any, str] = {}
     for origin, point in [*problem.corners.items(), *(("start", point) for point in start)]:
         if point in problem.space and problem.excess(point) == 0:

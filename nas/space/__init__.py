@@ -10,6 +10,7 @@ from nas.space.contract import Point, Space
 from nas.space.encode import Encoder
 from nas.space.listed import ListedSpace
 from nas.space.load import SpaceConfig, load_space
+from nas.space.presets import preset, references, scaled
 from nas.space.sample import sample, stratified
 from nas.space.space import BlockSpace, Frame, SearchSpace, StageSpace, Stem
 from nas.space.vary import crossover, mutate
@@ -32,7 +33,10 @@ __all__ = [
     "crossover",
     "load_space",
     "mutate",
+    "preset",
+    "references",
     "sample",
+    "scaled",
     "stratified",
 ]
 

@@ -9,6 +9,7 @@ from typing import Any
 from nas.arch import NONE, Arch, BlockArch, Knob
 from nas.space.contract import Space
 from nas.space.encode import Encoder
+from nas.space.presets import references
 from nas.space.sample import sample
 from nas.space.space import BlockSpace, SearchSpace, StageSpace, settle
 from nas.space.vary import crossover, mutate
@@ -40,9 +41,10 @@ class ArchSpace(Space):
         return isinstance(point, Arch) and point in self.space
 
     def corners(self) -> dict[str, Arch]:
-        """Smallest, largest, and the largest with each family's first operator wherever a block offers it."""
+        """Smallest, largest, the largest with each family's first operator wherever offered, hand-made references."""
         anchors = {f"anchor/{family}": arch for family, arch in self.space.anchors().items()}
-        return {"smallest": self.space.smallest(), "largest": self.space.largest(), **anchors}
+        made = {f"reference/{name}": arch for name, arch in references(self.space).items()}
+        return {"smallest": self.space.smallest(), "largest": self.space.largest(), **anchors, **made}
 
     def sample(self, rng: random.Random) -> Arch:
         """Operators, then their combinations, FFN kinds and ratios equally likely."""

@@ -28,6 +28,8 @@ class RetrainTrials(Trials):
     own: ClassVar[Mapping[str, str]] = {
         "retrain.archs": "set tune.archs",
         "retrain.count": "set tune.archs",
+        "retrain.references": "compare them by `nas retrain`",
+        "retrain.seeds": "vary run.seed",
     }
 
     def __init__(self, job: Job) -> None:

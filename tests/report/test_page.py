@@ -59,7 +59,7 @@ def test_the_page_is_whole_and_stands_alone(page: Path) -> None:
     assert "unsafe-eval" not in html
     specs = json.loads(html.split('id="specs">')[1].split("</script>")[0])
     assert {f"chart-{name}" for name in specs} == {key for key in found.ids if key.startswith("chart-")}
-    assert set(specs) == {"front", "shares", "calibration", "hypervolume", "training", "costs"}
+    assert set(specs) == {"front", "shares", "alone", "calibration", "hypervolume", "training", "costs"}
 
 
 def test_every_arch_of_the_front_is_drawn_and_tabled(page: Path) -> None:

@@ -24,7 +24,7 @@ def test_text_of_an_empty_run_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_meanings_match_whole_names_only() -> None:
-    assert meaning("retrain.0123abcd.test") == "the same net on test, scored once"
+    assert meaning("retrain.0123abcd.test") == "the same nets on test, scored once"
     assert meaning("predictor.within_5")
     assert not meaning("search.evaluations.extra")
     assert not meaning("stage.x.y.seconds")
