@@ -19,13 +19,13 @@ Phase = Literal["largest", "matching", "all"]
 class RecipeConfig:
     """How weights are shared and subnets trained; shares (`Part`) are of the whole run unless said otherwise."""
 
-    share: Share = "all"
+    share: Share = "none"
     """Which operators of a block share q, k, v and o."""
     layer_scale: Scales = "operator"
     """Whether each operator scales its output by gains of its own ("NASViT", 2022)."""
     randoms: Annotated[int, Field(ge=0)] = 1
     """Random archs a step, beside largest, smallest and anchor."""
-    anchor: Literal["largest", "sampled", "none"] = "largest"
+    anchor: Literal["largest", "sampled", "none"] = "sampled"
     """What the operator family whose turn it is trains: the largest arch of it, or one of random sizes."""
     balance: Literal["latin", "uniform"] = "latin"
     """Operators of the random archs: dealt by permutations ("FairNAS", 2021), or drawn."""
@@ -39,7 +39,7 @@ class RecipeConfig:
     """For how long after that each operator's private parts are fitted to the largest arch's own mixers."""
     ordered: bool = False
     """Sort heads and hidden units by importance, and ranks by singular values, once the largest was trained first."""
-    largest_weight: Part = 0.5
+    largest_weight: Part = 0.25
     """Share of the largest subnet, the teacher, in a step's loss; the others divide the rest."""
     student_batch: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Share of the batch that the other subnets see."""
