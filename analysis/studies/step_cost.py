@@ -1,0 +1,107 @@
+"""What a supernet's step costs beside a step of its largest architecture alone: processor time and memory.
+
+python -m analysis.studies.step_cost vision|language [train.recipe.setting=value …]
+
+Time: steps of both in turn, one thread, median and quartiles of the ratio of their processor times. Memory: the peak of
+a process that does twenty steps, less what it held before it built the network.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+
+from nas import data
+from nas.config import load
+from nas.resources import ROOT
+from nas.settings import read_settings
+from nas.space import load_space
+from nas.supernet import Supernet
+from nas.tasks import of
+from nas.train import TrainConfig, supernet_trainer
+from nas.train.plan import Alone
+from nas.train.recipe import plain
+from nas.train.trainer import Trainer
+
+STEPS, WARM, PAIRS = 20, 3, 40
+KINDS = ("supernet", "largest")
+
+
+def main(task: str, *overrides: str) -> None:
+    settings = composed(task, overrides)
+    supernet, largest = (trainer(settings, kind) for kind in KINDS)
+    times = [(spent(supernet, step), spent(largest, step)) for step in range(WARM + PAIRS)][WARM:]
+    ratios = [one / other for one, other in times]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    mean = statistics.fmean(one for one, _ in times) / statistics.fmean(other for _, other in times)
+    subnets = statistics.fmean(len(supernet.plan(step)) for step in range(WARM + PAIRS))
+    print(f"{task}: {subnets:.1f} subnets a step, batch {settings[2].batch_size}, {PAIRS} pairs")
+    print(f"largest alone   {statistics.median(other for _, other in times):7.1f} ms")
+    print(f"supernet        {statistics.median(one for one, _ in times):7.1f} ms")
+    print(f"ratio           {middle:.2f} [{low:.2f}, {high:.2f}], of the means {mean:.2f}")
+    peaks = {kind: measured(task, kind, overrides) for kind in KINDS}
+    print("memory          " + ", ".join(f"{kind} {peak:.0f} MiB" for kind, peak in peaks.items()), end="")
+    print(f", ratio {peaks['supernet'] / peaks['largest']:.2f}")
+
+
+def composed(task: str, overrides: tuple[str, ...]) -> tuple[data.DataConfig, dict[str, object], TrainConfig]:
+    """Settings as the command composes them."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.plugins import Plugins
+    from omegaconf import OmegaConf
+
+    from nas.cli import Spaces
+
+    Plugins.instance().register(Spaces)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("nas", overrides=[f"experiment=rank_{task}", *overrides])
+    plain_values = OmegaConf.to_container(cfg, resolve=True)
+    settings = read_settings(plain_values)  # type: ignore[arg-type]
+    return settings.data, dict(settings.space), settings.train
+
+
+def trainer(settings: tuple[data.DataConfig, dict[str, object], TrainConfig], kind: str) -> Trainer:
+    """Of the supernet, or of its largest architecture alone."""
+    torch.set_num_threads(1)
+    data_config, values, config = settings
+    dataset, space = data.load(data_config).searchable(), load_space(values)
+    if kind == "supernet":
+        return supernet_trainer(space, dataset, config, seed=0)
+    arch = space.largest()
+    net = Supernet(space.only(arch), dataset.shape)
+    alone = load(TrainConfig, {"batch_size": config.batch_size, "lr": config.lr, "recipe": plain()})
+    return Trainer(net, of(dataset), dataset.train, Alone(arch), alone, 0)
+
+
+def spent(one: Trainer, step: int) -> float:
+    """Milliseconds of this thread."""
+    start = time.thread_time()
+    one.step(step)
+    return 1e3 * (time.thread_time() - start)
+
+
+def measured(task: str, kind: str, overrides: tuple[str, ...]) -> float:
+    """MiB of a process of its own."""
+    command = [sys.executable, "-m", "analysis.studies.step_cost", "--memory", task, kind, *overrides]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def memory(task: str, kind: str, *overrides: str) -> None:
+    """Prints how far the process grew."""
+    settings = composed(task, overrides)
+    data.load(settings[0])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    one = trainer(settings, kind)
+    for step in range(STEPS):
+        one.step(step)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--memory":
+        memory(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])
