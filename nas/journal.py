@@ -103,6 +103,14 @@ class Owner:
         return self._log.with_name(f".{self._log.stem}-{name}.owner")
 
 
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Waits until no other process holds the file, and holds it while inside; on a disk that knows locks."""
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
 def _read_from(stream: IO[bytes], offset: int, path: Path) -> tuple[list[Row], int]:
     stream.seek(offset)
     content = stream.read()

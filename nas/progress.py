@@ -1,8 +1,9 @@
 """One tidy line about a long stage: live on a terminal, a plain line now and then elsewhere."""
 
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -70,3 +71,22 @@ def track(label: str, total: float) -> Iterator[Tracker]:
 def say(text: str) -> None:
     """One line for the person at the terminal."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def watching(look: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Calls `look` every so often in a thread while inside, and once at the end: where a library holds the main one."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(every_s):
+            look()
+        look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -9,6 +9,7 @@ from nas.arch import Arch
 from nas.errors import ArchError, ConfigError
 from nas.job import Job
 from nas.progress import say
+from nas.report.alone import with_spread
 from nas.space import preset, references
 from nas.supernet import Supernet, network_cost
 from nas.train import load_retrained, retrain
@@ -64,7 +65,8 @@ def retrain_all(job: Job) -> None:
         known = {name: result[name] for name in FIGURES if result[name] is not None}
         job.run.record({f"retrain.{arch.digest}.{name}": value for name, value in known.items()})
         job.run.record({f"retrain.{arch.digest}.seeds": len(result["seeds"])})
-        said = ", ".join(f"{shown(result, split)} on {split}" for split in ("val", "test"))
+        splits = {split: with_spread(result[split], result[f"{split}_std"]) for split in ("val", "test")}
+        said = ", ".join(f"{score} on {split}" for split, score in splits.items())
         title = " ".join((arch.digest, *(f"({name})" for name in made.get(arch, ()))))
         say(f"retrain   {title}  {result['metric']}: inherited {result['inherited_val']:.4f}, alone {said}")
 
@@ -81,12 +83,6 @@ def measured(job: Job, archs: Sequence[Arch]) -> list[tuple[float, float]]:
     timings, seen = profiling.measure(job.net, archs, job.settings.profile)
     pace = statistics.median(row.reference_ms for row in job.measured) / seen.median_ms
     return [(timing.median_ms * pace, (timing.high_ms - timing.low_ms) * pace) for timing in timings]
-
-
-def shown(result: Mapping[str, Any], split: str) -> str:
-    """Mean and, of several seeds, standard deviation."""
-    spread = result[f"{split}_std"]
-    return f"{result[split]:.4f}" if spread is None else f"{result[split]:.4f} ± {spread:.4f}"
 
 
 def _beside(

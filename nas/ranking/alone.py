@@ -5,22 +5,19 @@
 <recipe>/        unfinished trainings, which any run goes on with
 """
 
-import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from nas.arch import Arch
 from nas.data.contract import Dataset
-from nas.journal import Log
+from nas.journal import Log, held
 from nas.ranking.proxy import proxies
 from nas.ranking.settings import RankConfig
 from nas.run import Run
@@ -32,9 +29,6 @@ from nas.tasks import of
 from nas.train import RetrainConfig, TrainConfig, evaluate, fit, standalone
 
 FORMAT = 1
-DECISIVE = ("steps", "batch_size", "lr", "weight_decay", "warmup", "clip", "precision")
-"""Settings that change what a standalone training gives; the others say where it runs, or are the supernet's."""
-
 Row = Mapping[str, Any]
 Key = tuple[str, int]
 """Digest of an arch, and a seed."""
@@ -64,8 +58,8 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         frame = {key: value for key, value in asdict(self.frame).items() if key != "name"}
-        settings = {name: getattr(self.training, name) for name in DECISIVE}
-        return {"format": FORMAT, "data": self.data, "shape": asdict(self.shape), "frame": frame, "train": settings}
+        known = {"format": FORMAT, "data": self.data, "shape": asdict(self.shape), "frame": frame}
+        return {**known, "train": self.training.decisive()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +89,8 @@ class Standalone:
         A value of None is a metric that is no number, which a diverged training has.
         """
         place = self._place(arch.digest, seed)
-        with _held(self.folder.file(f"{place}/lock")):
+        # another run may be at the same training, and both would write its state
+        with held(self.folder.file(f"{place}/lock")):
             if (known := self.rows().get((arch.digest, seed))) is not None:
                 return known
             self.folder.write_json(f"{self.recipe.digest}.json", self.recipe.to_dict())
@@ -128,11 +123,3 @@ class Standalone:
 
     def _place(self, digest: str, seed: int) -> str:
         return f"{self.recipe.digest}/{digest}-{seed}"
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Waits for whoever is at the same training, such as another run: both would write the same state."""
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

@@ -2,11 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from nas.arch import Arch
-from nas.errors import ArchError
-from nas.report.read import Record, Row, mapping, number, rows
+from nas.report.read import Record, Row, arch_of, number, rows
 from nas.report.stacks import UNKNOWN, leading_family, outline
 
 WINNER, REFERENCE = "winner", "reference"
@@ -24,9 +21,7 @@ class Score:
     @property
     def text(self) -> str:
         """Mean and deviation as far as they are known."""
-        if self.mean is None:
-            return ""
-        return f"{self.mean:.4f}" if self.std is None else f"{self.mean:.4f} ± {self.std:.4f}"
+        return "" if self.mean is None else with_spread(self.mean, self.std)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +46,11 @@ class Alone:
     """Start, teacher, steps and learning rate."""
 
 
+def with_spread(mean: float, std: float | None) -> str:
+    """Mean and, of several seeds, standard deviation."""
+    return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"
+
+
 def trained_alone(record: Record) -> list[Alone]:
     """Every retrained arch, fastest first, those of unknown latency last."""
     front = {point.arch.digest: point.measured for point in record.front}
@@ -63,7 +63,7 @@ def _alone(digest: str, row: Row, measured: Mapping[str, float] | None) -> Alone
     known = [str(name) for name in names] if isinstance(names, list) else []
     beside = row if measured is None or "latency_ms" in row else measured
     latency, spread = number(beside.get("latency_ms")), number(beside.get("latency_spread_ms")) or 0.0
-    arch, runs = _arch(row), rows(row.get("runs"))
+    arch, runs = arch_of(row), rows(row.get("runs"))
     return Alone(
         digest=digest,
         name=", ".join(known),
@@ -99,11 +99,3 @@ def _how(row: Row) -> str:
         "" if rate is None else f"lr {rate:.3g}",
     ]
     return ", ".join(part for part in said if part)
-
-
-def _arch(row: Mapping[str, Any]) -> Arch | None:
-    try:
-        arch = Arch.from_dict(mapping(row.get("arch")))
-    except (ArchError, ValueError):
-        return None
-    return arch if arch.stages and all(isinstance(b.operator.name, str) for b in arch.blocks) else None

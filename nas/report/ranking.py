@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.arch import NONE, Arch
-from nas.errors import ArchError
-from nas.report.read import Record, mapping, number, numbers, rows
+from nas.arch import NONE
+from nas.report.read import Record, arch_of, mapping, number, numbers, rows
 from nas.report.stacks import NO_MIXING, UNKNOWN, outline
 
 RIVALS = {"params": "parameters", "flops": "FLOPs", "grad_norm": "gradient norm", "snip": "SNIP"}
@@ -157,7 +156,7 @@ def _nets(found: Sequence[Mapping[str, Any]]) -> Iterator[RankedNet]:
             continue
         yield RankedNet(
             digest=str(row.get("digest", "")),
-            outline=_outline(row),
+            outline="" if (arch := arch_of(row)) is None else outline(arch),
             family=_family(row.get("family")),
             size=sizes.get(str(row.get("size_bin")), ""),
             params=number(row.get("params")),
@@ -211,13 +210,6 @@ def _span(value: Any) -> Span:
 
 def _family(name: Any) -> str:
     return NO_MIXING if name == NONE else name if isinstance(name, str) else UNKNOWN
-
-
-def _outline(row: Mapping[str, Any]) -> str:
-    try:
-        return outline(Arch.from_dict(mapping(row.get("arch"))))
-    except (ArchError, TypeError, ValueError):
-        return ""
 
 
 def _count(value: float | None) -> str:

@@ -122,6 +122,15 @@ def rows(value: Any) -> list[dict[str, Any]]:
     return [mapping(row) for row in value if isinstance(row, Mapping)] if isinstance(value, list | tuple) else []
 
 
+def arch_of(row: Mapping[str, Any]) -> Arch | None:
+    """The arch of a row; None if it has none that can be drawn."""
+    try:
+        arch = Arch.from_dict(mapping(row.get("arch")))
+    except (ArchError, TypeError, ValueError):
+        return None
+    return arch if arch.stages and all(isinstance(block.operator.name, str) for block in arch.blocks) else None
+
+
 def _searches(run: Run) -> list[str]:
     """Names, the one written last at the end."""
     logs = [path for path in run.path.glob("search/*/archive.jsonl") if path.is_file()]
@@ -171,11 +180,8 @@ def _points(found: Sequence[Any], name: str, skipped: list[str]) -> tuple[Point,
 
 def _readable(found: Sequence[Any]) -> Iterator[Point]:
     for row in map(mapping, found):
-        try:
-            arch = Arch.from_dict(row.get("arch") or {})
-        except (ArchError, ValueError):
-            continue
-        if row.get("error") or not arch.stages or not all(isinstance(b.operator.name, str) for b in arch.blocks):
+        arch = arch_of(row)
+        if arch is None or row.get("error"):
             continue
         yield Point(
             arch=arch,

@@ -23,13 +23,13 @@ SHARED = "shared"
 class Sharing:
     """What the operators of a block have in common."""
 
-    projections: Share = "all"
+    projections: Share = "none"
     """q, k, v and o are those of `all` operators, of a `family`, or of `none` but one."""
     scales: Scales = "operator"
     """Gains on the output: of each `operator`, of the whole `block`, or `none`, which leaves them at 1."""
 
 
-SHARED_ALL = Sharing()
+OWN = Sharing()
 
 
 class Block(nn.Module):

@@ -14,7 +14,7 @@ from nas.operators.contract import Context, Site
 from nas.shapes import ImageShape, TaskShape
 from nas.space.space import SearchSpace
 from nas.supernet import layout
-from nas.supernet.block import SHARED_ALL, Block, Sharing
+from nas.supernet.block import OWN, Block, Sharing
 from nas.supernet.stem import Head, PatchStem, TokenStem, Transition
 
 M = TypeVar("M", bound=nn.Module)
@@ -27,7 +27,7 @@ class Supernet(nn.Module):
     A standalone network is the same class built from a space of one arch.
     """
 
-    def __init__(self, space: SearchSpace, shape: TaskShape, *, sharing: Sharing = SHARED_ALL) -> None:
+    def __init__(self, space: SearchSpace, shape: TaskShape, *, sharing: Sharing = OWN) -> None:
         super().__init__()
         layout.check(space, shape)
         self.space, self.shape, self.sharing = space, shape, sharing

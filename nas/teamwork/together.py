@@ -5,7 +5,6 @@ lost is replaced by any other that reads the state in the run folder.
 """
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,18 +13,21 @@ import torch
 
 from nas import data
 from nas.errors import ConfigError, NasError
-from nas.progress import track
+from nas.progress import track, watching
 from nas.run import Run
 from nas.searching import cluster
 from nas.space import load_space
 from nas.teamwork.settings import TeamConfig
 from nas.train import TrainConfig, fit, supernet_trainer
 from nas.train.checkpoint import STATE
+from nas.train.loop import short
 from nas.train.team import Team
 
 FOLDER, LOG = "supernet", "supernet/log.jsonl"
 ENVIRONMENT = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_V2_ENABLED": "1"}
 LOOK_S = 1.0
+BACKENDS = "cpu:gloo,cuda:nccl"
+"""With GPUs: gradients lie there, figures of the log on the CPU."""
 OnLog = Callable[[dict[str, Any]], None]
 
 
@@ -75,7 +77,7 @@ def _fit(asked: Mapping[str, Any], run: Run, team: TeamConfig) -> None:
     trainer = TorchTrainer(
         _member,
         train_loop_config=dict(asked),
-        torch_config=TorchConfig(backend="nccl" if team.ray.num_gpus else "gloo"),
+        torch_config=TorchConfig(backend=BACKENDS if team.ray.num_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=team.workers,
             use_gpu=bool(team.ray.num_gpus),
@@ -112,25 +114,16 @@ def _member(asked: Mapping[str, Any]) -> None:
 @contextmanager
 def _watched(run: Run, steps: int, on_log: OnLog | None) -> Iterator[None]:
     """Shows how far the leader is, from what it has logged."""
-    over = threading.Event()
+    log, offset = run.log(LOG), 0
+    with track("train", steps) as tracker:
 
-    def watch() -> None:
-        offset = 0
-        with track("train", steps) as tracker:
-            while True:
-                is_last = over.wait(LOOK_S)
-                rows, offset = run.log(LOG).tail(offset)
-                for row in rows:
-                    tracker.set(row["step"] + 1, f"loss {row['loss.largest']:.3f}" if "loss.largest" in row else "")
-                    if on_log is not None:
-                        on_log(row)
-                if is_last:
-                    return
+        def look() -> None:
+            nonlocal offset
+            rows, offset = log.tail(offset)
+            for row in rows:
+                tracker.set(row["step"] + 1, short(row))
+                if on_log is not None:
+                    on_log(row)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+        with watching(look, LOOK_S):
+            yield

@@ -1,12 +1,15 @@
 """How long, on what and by which recipe a network is trained."""
 
-from dataclasses import field
-from typing import Annotated, Literal
+from dataclasses import field, fields
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from nas.config import config
 from nas.train.recipe import Part, RecipeConfig
+
+PLACE = ("device", "threads", "log_every", "save_every_s")
+"""Settings that say where and how a training runs, not what it gives."""
 
 
 @config
@@ -27,3 +30,8 @@ class TrainConfig:
     """CPU threads; 0 is all of them."""
     log_every: Annotated[int, Field(ge=1)] = 20
     save_every_s: float = 30.0
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that a network's result depends on, but for the recipe, which a network alone has none of."""
+        left_out = (*PLACE, "recipe")
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}

@@ -36,7 +36,7 @@ def fit(
         progress.set(first)
         for step in range(first, steps):
             figures = trainer.step(step)
-            progress.advance(1, _short(figures))
+            progress.advance(1, short(figures))
             if not trainer.team.leads:
                 continue
             if step % trainer.config.log_every == 0 or step == steps - 1:
@@ -52,8 +52,9 @@ def fit(
     trainer.net.eval()
 
 
-def _short(figures: Mapping[str, float]) -> str:
-    name = "loss.largest" if "loss.largest" in figures else next(iter(figures))
+def short(figures: Mapping[str, float]) -> str:
+    """A step's first loss for people: the largest arch's, or that of private parts while they are matched."""
+    name = "loss.largest" if "loss.largest" in figures else next(name for name in figures if name != "step")
     return f"{name.partition('.')[0]} {figures[name]:.3f}"
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nas import operators
-from nas.arch import BlockArch
+from nas.arch import NONE, BlockArch
 from nas.operators.contract import Context
 from nas.space.space import BlockSpace
 from nas.supernet import Supernet
@@ -20,18 +20,20 @@ EPSILON = 1e-6
 
 
 def match(net: Supernet, inputs: Tensor) -> dict[str, float]:
-    """Gives private parameters the gradients of their squared errors over the variance; the mean loss by operator.
+    """Adds to private parameters the gradients of squared errors over the variance; the mean loss by operator.
 
     inputs: prepared for the network; operators that read what others publish are left out
     """
     largest = net.space.largest()
-    choices = iter([space for stage in net.space.stages for space in stage.blocks])
+    stages = zip(net.space.stages, largest.stages, strict=True)
+    choices = iter([space for stage, arch in stages for space, _ in zip(stage.blocks, arch.blocks, strict=False)])
     losses: dict[str, list[Tensor]] = {}
 
     def visit(block: Block, x: Tensor, arch: BlockArch, context: Context) -> Tensor:
         with torch.no_grad():
             wanted = block.mixed(x, arch, context)
-        for name, error in _errors(block, next(choices), x, arch, context, wanted).items():
+        space = next(choices)
+        for name, error in _errors(block, space, x, arch, context, wanted).items():
             losses.setdefault(name, []).append(error)
         with torch.no_grad():
             return block.fed_forward(wanted, arch)
@@ -45,7 +47,9 @@ def match(net: Supernet, inputs: Tensor) -> dict[str, float]:
 def _errors(
     block: Block, choices: BlockSpace, x: Tensor, arch: BlockArch, context: Context, wanted: Tensor
 ) -> dict[str, Tensor]:
-    found = {}
+    found: dict[str, Tensor] = {}
+    if arch.operator.name == NONE:
+        return found  # nothing to be like
     target = wanted - x
     for name in block.mixers:
         if name == arch.operator.name or operators.get(name).consumes:
@@ -61,4 +65,5 @@ def _errors(
 def _assign(error: Tensor, parameters: list[nn.Parameter]) -> None:
     wanted = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter, slope in zip(wanted, torch.autograd.grad(error, wanted, allow_unused=True), strict=True):
-        parameter.grad = slope
+        if slope is not None:  # what operators of a family share is fitted to all of them
+            parameter.grad = slope if parameter.grad is None else parameter.grad + slope

@@ -37,17 +37,22 @@ class Sandwich:
         return Dealer(self.space, self.seed, is_latin=self.recipe.balance == "latin", flops=flops)
 
     @cached_property
+    def _ends(self) -> tuple[Arch, Arch]:
+        return self.space.largest(), self.space.smallest()
+
+    @cached_property
     def _anchors(self) -> tuple[tuple[str, Arch], ...]:
-        largest = self.space.largest()
+        largest, _ = self._ends
         return tuple((family, arch) for family, arch in self.space.anchors().items() if arch != largest)
 
     def __call__(self, step: int) -> dict[Arch, str]:
         """The step's archs with their roles (`largest`, `smallest`, a family, `random`), teacher first."""
-        roles = {self.space.largest(): "largest"}
+        largest, smallest = self._ends
+        roles = {largest: "largest"}
         if self.recipe.phase(step, self.steps) != "all":
             return roles
         opened = self._opened(step)
-        roles.setdefault(self.dealer.smallest(opened), "smallest")
+        roles.setdefault(smallest if opened >= Dealer.GROUPS else self.dealer.smallest(opened), "smallest")
         if self._anchors and self.recipe.anchor != "none":
             family, arch = self._anchors[step % len(self._anchors)]
             roles.setdefault(arch if self.recipe.anchor == "largest" else self._sampled(family, step, opened), family)

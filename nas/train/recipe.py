@@ -1,7 +1,7 @@
 """The supernet's recipe: what is shared, which subnets a step trains, and how they learn from the largest.
 
-Every piece can be switched on its own; `analysis/studies/recipe.py` measures what each is worth for the ranking, and
-the defaults are what won there.
+Every piece can be switched on its own, and `analysis/studies/recipe.py` measures what it is worth for the ranking. So
+far that decided sharing, anchors and the largest arch's weight; what is off by default has not been measured.
 """
 
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nas.config import config
-from nas.supernet import Scales, Share, Sharing
+from nas.supernet import OWN, Scales, Share, Sharing
 
 Part = Annotated[float, Field(ge=0.0, le=1.0)]
 Phase = Literal["largest", "matching", "all"]
@@ -19,9 +19,9 @@ Phase = Literal["largest", "matching", "all"]
 class RecipeConfig:
     """How weights are shared and subnets trained; shares (`Part`) are of the whole run unless said otherwise."""
 
-    share: Share = "none"
+    share: Share = OWN.projections
     """Which operators of a block share q, k, v and o."""
-    layer_scale: Scales = "operator"
+    layer_scale: Scales = OWN.scales
     """Whether each operator scales its output by gains of its own ("NASViT", 2022)."""
     randoms: Annotated[int, Field(ge=0)] = 1
     """Random archs a step, beside largest, smallest and anchor."""
@@ -87,6 +87,6 @@ class RecipeConfig:
         return self.conflict == "project" and step >= self.project_from * steps
 
 
-def plain(weight: float = 0.0, *, start: float = 0.0) -> RecipeConfig:
+def plain(weight: float = 0.0) -> RecipeConfig:
     """For one arch alone: nothing but the loss, with this share of a teacher if there is one."""
-    return RecipeConfig(distill_weight=weight, distill_start=start)
+    return RecipeConfig(distill_weight=weight, distill_start=0.0)

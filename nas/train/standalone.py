@@ -60,12 +60,10 @@ class RetrainConfig:
 
 def asked_of(run: Run, dataset: Dataset, config: RetrainConfig, training: TrainConfig) -> Result:
     """What a retraining's result depends on beside arch and seed."""
-    settings = _settings(config, training)
-    names = ("steps", "lr", "batch_size", "weight_decay", "warmup", "clip", "precision")
     weight = config.distill_weight if config.teacher != "none" else None
     mine = {"start": config.start, "teacher": config.teacher, "distill_weight": weight}
     supernet = weights_digest(run) if (run.path / WEIGHTS).exists() else None
-    return {**mine, **{name: getattr(settings, name) for name in names}, "data": dataset.digest, "supernet": supernet}
+    return {**mine, **_settings(config, training).decisive(), "data": dataset.digest, "supernet": supernet}
 
 
 def check_asked(run: Run, arch: Arch, asked: Mapping[str, Any]) -> None:

@@ -21,9 +21,6 @@ from nas.train.plan import Sandwich
 from nas.train.team import ALONE, Team
 from nas.train.trainer import Trainer
 
-PLACE = ("device", "threads", "log_every", "save_every_s")
-"""Settings that say where and how a training runs, not what it gives."""
-
 
 def train_supernet(
     run: Run,
@@ -72,9 +69,8 @@ def supernet_trainer(
 
 
 def _asked(space: SearchSpace, dataset: Dataset, config: TrainConfig, seed: int) -> dict[str, Any]:
-    settings = {name: value for name, value in asdict(config).items() if name not in (*PLACE, "recipe")}
     recipe = {f"recipe.{name}": value for name, value in asdict(config.recipe).items()}
-    return {"space": space.digest, "data": dataset.digest, "seed": seed, **settings, **recipe}
+    return {"space": space.digest, "data": dataset.digest, "seed": seed, **config.decisive(), **recipe}
 
 
 def _changed(before: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

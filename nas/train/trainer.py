@@ -45,7 +45,7 @@ class Trainer:
         self.device = torch.device(self.config.device)
         self.net.to(self.device).train()
         self.optimiser = _optimiser(self.net, self.config)
-        self.average = Average(self.net, self.config.recipe.ema) if self.config.recipe.ema else None
+        self.average = self._averaged()
         self._parameters = list(self.net.parameters())
 
     def step(self, step: int) -> Figures:
@@ -54,6 +54,7 @@ class Trainer:
         phase = recipe.phase(step, cfg.steps)
         if recipe.ordered and step == recipe.alone_until(cfg.steps):
             reorder(self.net, self.optimiser)
+            self.average = self._averaged()  # what it held was in the old order
         for group in self.optimiser.param_groups:
             group["lr"] = cfg.lr * distill.cosine_lr(step, cfg.steps, warmup=cfg.warmup)
         self.optimiser.zero_grad(set_to_none=True)
@@ -85,29 +86,38 @@ class Trainer:
         self.net.eval()
 
     def _sandwich(self, step: int, inputs: Tensor, targets: Tensor) -> Figures:
-        recipe, archs = self.config.recipe, self.plan(step)
-        soft, figures = recipe.soft(step, self.config.steps), Figures()
-        taught = None if self.teacher is None or not soft else self._taught(inputs)
+        """The largest arch learns from the labels, or the teacher from outside, and the others from it."""
+        steps, (largest, *others) = self.config.steps, self.plan(step).items()
+        soft = self.config.recipe.soft(step, steps)
+        taught = self._taught(inputs) if self.teacher is not None and soft else None
+        logits, figures = self._learn(*largest, inputs, targets, taught, soft, 1 + len(others))
+        taught = logits if taught is None else taught
         kept: gradients.Gradients | None = None
-        for arch, role in archs.items():
-            seen = len(inputs) if role == "largest" else max(1, round(recipe.student_batch * len(inputs)))
-            logits, penalty = self._run(inputs[:seen], arch)
-            rows, wanted = self.task.flatten(logits, targets[:seen])
-            soft_rows = None if taught is None else self.task.flatten(taught[:seen], targets[:seen])[0]
-            loss = distill.distilled(rows, wanted, soft_rows, soft, recipe.distill) + penalty
-            (loss * self._weight(role, len(archs))).backward()  # type: ignore[no-untyped-call]
-            figures[f"loss.{role}"] = float(loss.detach())
-            if role == "largest":
-                taught = logits.detach() if taught is None else taught
-                if len(archs) > 1 and recipe.projects(step, self.config.steps):
-                    self._exchange()
-                    kept = gradients.take(self._parameters)
-            elif soft_rows is not None:
-                figures[f"agreement.{role}"] = distill.agreement(rows, soft_rows)
+        if others and self.config.recipe.projects(step, steps):
+            self._exchange()
+            kept = gradients.take(self._parameters)
+        seen = max(1, round(self.config.recipe.student_batch * len(inputs)))
+        for arch, role in others:
+            _, own = self._learn(arch, role, inputs[:seen], targets[:seen], taught[:seen], soft, 1 + len(others))
+            figures |= own
         self._exchange()
         if kept is not None:
             figures["cosine"] = gradients.project(self._parameters, kept)
         return figures
+
+    def _learn(
+        self, arch: Arch, role: str, inputs: Tensor, targets: Tensor, taught: Tensor | None, soft: float, count: int
+    ) -> tuple[Tensor, Figures]:
+        """Adds the gradients of one arch among `count`; its logits, and loss and agreement under its role."""
+        logits, penalty = self._run(inputs, arch)
+        rows, wanted = self.task.flatten(logits, targets)
+        teacher = None if taught is None else self.task.flatten(taught, targets)[0]
+        loss = distill.distilled(rows, wanted, teacher, soft, self.config.recipe.distill) + penalty
+        (loss * self._weight(role, count)).backward()  # type: ignore[no-untyped-call]
+        figures = {f"loss.{role}": float(loss.detach())}
+        if teacher is not None:
+            figures[f"agreement.{role}"] = distill.agreement(rows, teacher)
+        return logits.detach(), figures
 
     def _matched(self, inputs: Tensor) -> Figures:
         figures = match(self.net, inputs)
@@ -121,6 +131,9 @@ class Trainer:
     def _run(self, inputs: Tensor, arch: Arch) -> tuple[Tensor, Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             return self.net.run(inputs, arch)
+
+    def _averaged(self) -> Average | None:
+        return Average(self.net, self.config.recipe.ema) if self.config.recipe.ema else None
 
     def _taught(self, inputs: Tensor) -> Tensor:
         assert self.teacher is not None

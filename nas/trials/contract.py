@@ -50,10 +50,7 @@ class Trials(ABC):
             raise type(error)(f"tune.over: {one.label} cannot be done: {error}") from error
 
     def _plain(self, one: Combination) -> dict[str, Any]:
-        plain = one.of(self.job.settings.plain)
-        # trials run in other folders and on other machines, and know nothing of further trials
-        plain["run"] = {**plain["run"], "dir": str(self.job.run.path)}
-        return {name: section for name, section in plain.items() if name != "tune"}
+        return portable(one.of(self.job.settings.plain), self.job.run)
 
     def job_of(self, plain: Mapping[str, Any]) -> Job:
         """The job under a trial's settings."""
@@ -70,6 +67,12 @@ class Trials(ABC):
     @abstractmethod
     def compare(self, labels: Sequence[str]) -> tuple[list[dict[str, Any]], list[list[str]]]:
         """Rows of the comparison of these trials, and its cells for people."""
+
+
+def portable(plain: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Settings for trials: those run in other folders and on other machines, and know nothing of further trials."""
+    own = {**plain["run"], "dir": str(run.path)}
+    return {**{name: section for name, section in plain.items() if name != "tune"}, "run": own}
 
 
 def open_trial(config: Mapping[str, Any]) -> tuple[Run, Job, Asked]:

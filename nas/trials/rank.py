@@ -15,7 +15,7 @@ from nas.ranking.alone import Key
 from nas.ranking.evidence import Evidence, Net, evidence
 from nas.ranking.settings import LEAST_ARCHS
 from nas.searching import cluster
-from nas.trials.contract import open_trial
+from nas.trials.contract import open_trial, portable
 from nas.trials.ranked import Ranked
 from nas.tuning import TuneConfig
 from nas.tuning.tuner import run_trials
@@ -60,8 +60,7 @@ def _train(study: Ranked, missing: Sequence[Key]) -> dict[Key, str]:
     folder = job.run.path / TRIALS
     # how far a training is stands in the shared folder: Tune has nothing to remember
     shutil.rmtree(folder, ignore_errors=True)
-    plain = {name: section for name, section in job.settings.plain.items() if name != "tune"}
-    plain["run"] = {**plain["run"], "dir": str(job.run.path)}
+    plain = portable(job.settings.plain, job.run)
     plain["train"] = {**plain["train"], "threads": 0}
     plain["rank"] = {**plain["rank"], "table": str(study.table.folder.path)}
     trials = {

@@ -1,16 +1,13 @@
 """Trials that are retrainings of single archs, stopped early where they fall behind."""
 
-import fcntl
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ClassVar
 
 from nas.arch import Arch
 from nas.errors import ConfigError
 from nas.job import Job
-from nas.journal import Log
+from nas.journal import Log, held
 from nas.run import Run
 from nas.train import fit_watched, standalone
 from nas.trials.contract import Asked, Trials, open_trial
@@ -78,7 +75,8 @@ class RetrainTrials(Trials):
 def retrain_trial(config: Mapping[str, Any]) -> None:
     """One retraining, or what an earlier process left of it; reports the metric on val at each mark."""
     folder, job, asked = open_trial(config)
-    with _held(folder.file("lock")):
+    # a process of a killed tuning may not have ended yet, and both would write the same state
+    with held(folder.file("lock")):
         log = folder.log(VAL)
         known = log.rows()
         if known:
@@ -101,11 +99,3 @@ def _train(
 
 def _joined(digest: str, label: str) -> str:
     return f"arch={digest}" if label == "all" else f"arch={digest},{label}"
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Waits for a process of a killed tuning that has not ended yet: both would write the same state."""
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

@@ -3,14 +3,13 @@
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from nas.progress import track
+from nas.progress import track, watching
 from nas.searching.cluster import connect, import_ray, options
 from nas.tuning.settings import TuneConfig
 
@@ -153,18 +152,11 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _watched(labels: Sequence[str], done: Done, stage: str) -> Iterator[None]:
     """Shows how far the trials are, from what they have written; on the way because Tune holds the main thread."""
-    over = threading.Event()
+    with track(stage, len(labels)) as tracker:
 
-    def watch() -> None:
-        with track(stage, len(labels)) as tracker:
-            while not over.wait(STEP_S):
-                shares = [done(label) for label in labels]
-                tracker.set(sum(shares), f"{sum(share >= 1 for share in shares)} of {len(labels)} trials")
+        def look() -> None:
+            shares = [done(label) for label in labels]
+            tracker.set(sum(shares), f"{sum(share >= 1 for share in shares)} of {len(labels)} trials")
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+        with watching(look, STEP_S):
+            yield

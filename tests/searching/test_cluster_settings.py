@@ -32,8 +32,13 @@ def test_address_without_a_cluster(address: str) -> None:
 
 def test_a_machine_on_which_ray_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(ConfigError, match=r"did not start \(nobody there\).*search.workers=0"):
+    told = r"^{} with 2 workers needs Ray .* did not start \(nobody there\): ask for fewer, or free memory{}$"
+    with pytest.raises(ConfigError, match=told.format("search", "; search.workers=0 scores in this process")):
         cluster.connect(Refusing(), 2, RayConfig())
+    with pytest.raises(ConfigError, match=told.format("team", "")):
+        cluster.connect(Refusing(), 2, RayConfig(), section="team")
+    with pytest.raises(ConfigError, match="^tune.ray.address='auto' needs"):
+        cluster.connect(Refusing(), 2, RayConfig(address="auto"), section="tune")
 
 
 def test_termination_stays_the_programs_own() -> None:

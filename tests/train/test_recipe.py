@@ -14,13 +14,13 @@ from nas.errors import ConfigError
 from nas.operators.lowrank import latent
 from nas.run import Run
 from nas.space import SearchSpace, load_space
-from nas.supernet import Scales, Sharing, Supernet, example_inputs, extract, network_cost
+from nas.supernet import Scales, Share, Sharing, Supernet, example_inputs, extract, network_cost
 from nas.supernet.block import Block
 from nas.train import TrainConfig, fit, gradients, supernet_trainer
 from nas.train.average import Average
 from nas.train.deal import Dealer
 from nas.train.distill import CLIP, adaptive_alpha, kl
-from nas.train.matching import match
+from nas.train.matching import _assign, match
 from nas.train.order import reorder
 from nas.train.plan import Alone, Sandwich
 from nas.train.recipe import RecipeConfig, plain
@@ -40,6 +40,14 @@ EVERYTHING = RecipeConfig(
     ema=0.9,
     student_batch=0.5,
 )
+
+
+PRIVATE = {
+    "all": ("mixers", "scales"),
+    "family": ("mixers", "scales", "projections"),
+    "none": ("mixers", "scales", "projections"),
+}
+"""Parts of a block that matching may train; never those that the largest arch's own operator uses."""
 
 
 @pytest.fixture(scope="module")
@@ -171,23 +179,42 @@ def test_latents_begin_as_the_best_approximation_of_keys_and_values_at_every_ran
         assert float(error) == pytest.approx(float(singular[rank:].square().sum().sqrt()), rel=1e-3)
 
 
-def test_matching_trains_private_parts_alone_and_they_come_closer() -> None:
+@pytest.mark.parametrize("share", ["all", "family", "none"])
+def test_matching_trains_private_parts_alone_and_they_come_closer(share: Share) -> None:
     torch.manual_seed(0)
-    space = shipped("vit_small")
-    net = Supernet(space, FASHION)
+    net = Supernet(shipped("vit_small"), FASHION, sharing=Sharing(share))
     x = example_inputs(FASHION, 4, 0)
     figures = [match(net, x)]
     named = dict(net.named_parameters())
     touched = {name for name, parameter in named.items() if parameter.grad is not None}
-    assert touched and all(".mixers." in name or ".scales." in name for name in touched)
-    assert not any(".scales.softmax" in name for name in touched)
+    assert touched and all(any(f".{part}." in name for part in PRIVATE[share]) for name in touched)
+    assert not any(f".{part}.softmax." in f"{name}." for name in touched for part in PRIVATE["none"])
     optimiser = torch.optim.Adam([named[name] for name in sorted(touched)], lr=1e-2)
     for _ in range(8):
         optimiser.step()
+        optimiser.zero_grad()
         figures.append(match(net, x))
     for name in ("matching.depthwise", "matching.latent", "matching.linear"):
         assert figures[-1][name] < figures[0][name]
     assert "matching.reused_kv" not in figures[0]
+
+
+def test_what_several_operators_share_is_fitted_to_all_of_them() -> None:
+    shared, unused = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    for factor in (2.0, 3.0):
+        _assign((factor * shared).sum(), [shared, unused])
+    assert shared.grad is not None and shared.grad.tolist() == [5.0, 5.0] and unused.grad is None
+
+
+def test_there_is_nothing_to_match_where_the_largest_does_not_mix() -> None:
+    torch.manual_seed(0)
+    values = raw("digits_tiny")
+    block = values["stages"][0]["block"]
+    block["operators"] = {"none": {}, **block["operators"]}
+    values["stages"][0].pop("blocks", None)
+    net = Supernet(load_space(values), DIGITS)
+    assert {block.operator.name for block in net.space.largest().blocks} == {"none"}
+    assert match(net, example_inputs(DIGITS, 2, 0)) == {}
 
 
 def flops_of(space: SearchSpace) -> Any:
@@ -296,6 +323,18 @@ def test_everything_together_resumes_bitwise(tmp_path: Path, digits: Dataset) ->
     assert all(torch.equal(a, b) for a, b in pairs)
     logged = Run.at(tmp_path / "whole").log("supernet/log.jsonl").rows()
     assert any("cosine" in row for row in logged) and any(key.startswith("matching.") for key in logged[5])
+
+
+def test_the_average_starts_anew_once_heads_were_sorted(digits: Dataset) -> None:
+    recipe = RecipeConfig(largest_first=0.5, ordered=True, ema=0.9)
+    config = TrainConfig(steps=8, batch_size=8, threads=1, recipe=recipe)
+    trainer = supernet_trainer(shipped("digits_tiny"), digits, config, seed=0)
+    updates = []
+    for step in range(6):
+        trainer.step(step)
+        assert trainer.average is not None
+        updates.append(trainer.average.updates)
+    assert updates == [1, 2, 3, 4, 1, 2]
 
 
 def test_a_teacher_pulls_an_arch_alone_towards_its_output(digits: Dataset) -> None:
