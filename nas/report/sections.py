@@ -136,7 +136,7 @@ def alone(record: Record) -> Section:
     if not found:
         return Section(markup.section("alone", title, markup.missing("None yet: run `nas retrain`.")))
     note = (
-        "Circles are winners of the search, diamonds references made by hand (`retrain.references`), trained in the "
+        "Circles are winners of the search, diamonds references made by hand, trained in the "
         "same way; bars reach from the lowest seed to the highest, ± is a standard deviation over seeds. Test data is "
         "read once, at the end."
     )
