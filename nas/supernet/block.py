@@ -85,21 +85,21 @@ class Block(nn.Module):
         mixer, projections, knobs = self._mixer(arch.operator)
         return self(x, arch, context), mixer.prefill(self._normed(x), projections, knobs, context)
 
-    def shared_by(self, operator: str) -> Projections:
+    def projections_of(self, operator: str) -> Projections:
         """The projections that an operator uses."""
         return cast(Projections, self.projections[_group(operator, self.sharing.projections)])
 
     def private(self, operator: str, *, beside: str) -> list[nn.Parameter]:
         """The parameters of an operator's branch that the operator `beside` does not use."""
         parts: list[nn.Module] = [self.mixers[operator]]
-        if self.shared_by(operator) is not self.shared_by(beside):
-            parts.append(self.shared_by(operator))
+        if self.projections_of(operator) is not self.projections_of(beside):
+            parts.append(self.projections_of(operator))
         scales = [self.scales[operator]] if self.sharing.scales == "operator" else []
         return [parameter for part in parts for parameter in part.parameters()] + scales
 
     def _mixer(self, operator: OperatorArch) -> tuple[Operator[Any], Projections, Any]:
         mixer = cast(Operator[Any], self.mixers[operator.name])
-        return mixer, self.shared_by(operator.name), operators.parse(operator)
+        return mixer, self.projections_of(operator.name), operators.parse(operator)
 
     def _normed(self, x: Tensor) -> Tensor:
         normed: Tensor = cast(ElasticNorm, self.norm)(x)

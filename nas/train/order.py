@@ -33,7 +33,7 @@ def reorder(net: Supernet, optimiser: torch.optim.Optimizer | None = None) -> No
             for projections in block.projections.values():
                 _sort_heads(cast(Projections, projections), optimiser)
             if block_arch.operator.name in block.mixers:
-                trained = block.shared_by(block_arch.operator.name)
+                trained = block.projections_of(block_arch.operator.name)
                 for mixer in block.mixers.values():
                     cast(Operator[Any], mixer).inherit(trained)
 

@@ -67,12 +67,12 @@ def by_hand(net: Supernet, x: Tensor, arch: Arch) -> Tensor:
     kept: tuple[Tensor, Tensor] | None = None
     for module, b in zip(cast(nn.ModuleList, net.stages[0]), arch.blocks, strict=False):
         module, heads = cast(Block, module), operators.parse(b.operator)
-        shared = cast(Any, module.projections["shared"])
+        own = cast(Any, module.projections_of(b.operator.name))
         y = cast(nn.Module, module.norm)(x)
-        kept = kept or (shared.key(y, heads.num_kv_heads, 16), shared.value(y, heads.num_kv_heads, 16))
+        kept = kept or (own.key(y, heads.num_kv_heads, 16), own.value(y, heads.num_kv_heads, 16))
         mask = torch.ones(80, 80).tril().bool()
-        mixed = attention.reference(shared.query(y, 4, 16), *kept, mask)
-        x = x + module.scales[b.operator.name][:64] * shared.output(mixed, 64)
+        mixed = attention.reference(own.query(y, 4, 16), *kept, mask)
+        x = x + module.scales[b.operator.name][:64] * own.output(mixed, 64)
         x = x + cast(Tensor, module.ffn_scale)[:64] * cast(Any, module.ffn)(cast(Any, module.ffn_norm)(x), b.ffn)
     return cast(Tensor, net.head(x))
 
@@ -105,15 +105,18 @@ def test_gradients_reach_the_publishers_projections_through_the_reader(x: Tensor
     first = cast(Block, cast(nn.ModuleList, net.stages[0])[0])
     nn.init.zeros_(first.scales["softmax"])  # the first block's own output is cut off
     net(x, arch).square().mean().backward()
-    shared = cast(Any, first.projections["shared"])
-    assert shared.k.weight.grad.any() and shared.v.weight.grad.any()
-    assert not shared.q.weight.grad.any()
+    own = cast(Any, first.projections_of("softmax"))
+    assert own.k.weight.grad.any() and own.v.weight.grad.any()
+    assert not own.q.weight.grad.any()
 
 
 def test_decoding_block_by_block_equals_a_whole_pass(net: Supernet) -> None:
     arch = stage(block("softmax", 2), block("reused_kv", 2), block("reused_kv", 2))
     blocks = [cast(Block, b) for b in cast(nn.ModuleList, net.stages[0])]
-    pairs = [(b.mixers[a.operator.name], b.projections["shared"], a) for b, a in zip(blocks, arch.blocks, strict=False)]
+    pairs = [
+        (b.mixers[a.operator.name], b.projections_of(a.operator.name), a)
+        for b, a in zip(blocks, arch.blocks, strict=False)
+    ]
     site = Context(net._sites[0]).site
     x = torch.randn(1, 12, 64, dtype=torch.float64)
 

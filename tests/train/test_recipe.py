@@ -166,7 +166,7 @@ def test_latents_begin_as_the_best_approximation_of_keys_and_values_at_every_ran
     net = Supernet(load_space(values), TEXT)
     block = net.stages[0][0]  # type: ignore[index]
     assert isinstance(block, Block)
-    shared, mixer = block.shared_by("softmax"), block.mixers["latent"]
+    shared, mixer = block.projections_of("softmax"), block.mixers["latent"]
     assert isinstance(mixer, latent.Mixer)
     assert shared.k is not None and shared.v is not None
     whole = torch.cat((shared.k.weight, shared.v.weight)).detach().reshape(-1, shared.k.weight.shape[-1])
