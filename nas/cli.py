@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -30,9 +30,16 @@ STAGES = {
     "tune": "compare many searches, or retrainings stopped early, as trials of Ray Tune",
     "rank": "train some architectures alone, and test whether inherited scores rank them alike",
 }
+LOOKUPS = {
+    "operators": "all kinds of token mixing; with a name its equation, costs at a shape, time beside softmax, space line",
+    "papers": "the source papers and in which form each works here; with an id the commands that show it",
+}
+"""Commands without a run folder, whose words are no Hydra overrides."""
 USAGE = """nas <stage> [override …]
 
 {stages}
+
+{lookups}
 
 Settings are Hydra overrides, the same for every stage, and a run folder remembers those it was given:
   nas run                                       first search: byte-level language models, about 5 minutes
@@ -63,14 +70,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         _compose_and_call("run", args)
         return
     if not args or args[0] in ("-h", "--help", "help"):
-        print(USAGE.format(stages="\n".join(f"  {name:<9}{text}" for name, text in STAGES.items())))
+        print(USAGE.format(stages=_described(STAGES), lookups=_described(LOOKUPS)))
         return
     stage, rest = args[0], args[1:]
+    if stage in LOOKUPS:
+        _look_up(stage, rest)
+        return
     if stage not in STAGES:
         print(f"nas: a stage must be one of {', '.join(STAGES)}; got {stage!r}. See nas --help", file=sys.stderr)
         sys.exit(2)
     signal.signal(signal.SIGTERM, _terminate)
     _compose_and_call(stage, rest)
+
+
+def _described(commands: Mapping[str, str]) -> str:
+    return "\n".join(f"  {name:<10}{text}" for name, text in commands.items())
+
+
+def _look_up(name: str, words: list[str]) -> None:
+    from nas.catalogue import command
+
+    show = {"operators": command.show_operators, "papers": command.show_papers}[name]
+    try:
+        print(show(words))
+    except NasError as error:
+        print(f"nas {name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _compose_and_call(stage: str, args: list[str]) -> None:

@@ -18,7 +18,7 @@ ORDER = [
     {"data", "tasks", "train", "profiling"},
     {"predict"},
     {"searching"},
-    {"export", "report", "tuning", "teamwork", "ranking"},
+    {"export", "report", "tuning", "teamwork", "ranking", "catalogue"},
     {"settings"},
     {"job"},
     {"trials", "winners"},

@@ -4,6 +4,7 @@ Files beside the folders (`contract`, `pattern`, `recurrence`) are what operator
 """
 
 import dataclasses
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Sequence
@@ -35,7 +36,9 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> type[Operator[Any]]:
     """The operator's class, imported when first asked for."""
     if name not in families():
-        raise ArchError(f"an operator must be one of {', '.join(names())}; got {name!r}")
+        near = difflib.get_close_matches(name, names(), 1)
+        meant = f": did you mean {near[0]!r}?" if near else ""
+        raise ArchError(f"an operator must be one of {', '.join(names())}; got {name!r}{meant}")
     mixer: type[Operator[Any]] = importlib.import_module(f"{__name__}.{families()[name]}.{name}").Mixer
     return mixer
 

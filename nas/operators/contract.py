@@ -1,14 +1,15 @@
 """What every operator (kind of token mixing) is: typed knobs, a mixer with its private parameters, and its cost."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from nas.arch import OperatorArch
+from nas.arch import Knob, OperatorArch
 from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.shapes import Domain
@@ -133,6 +134,8 @@ class Operator(nn.Module, Generic[K]):
     """Names of the tensors that it leaves in `context.published` for later blocks of the stage."""
     consumes: ClassVar[frozenset[str]] = frozenset()
     """Names that it reads there; `can_follow` says from which operators."""
+    suggested: ClassVar[Mapping[str, Sequence[Knob]]] = MappingProxyType({})
+    """Values worth searching of every knob but heads and their width, the most costly first."""
 
     def __init__(self, choices: Sequence[K], site: Site) -> None:
         super().__init__()

@@ -51,6 +51,7 @@ class Mixer(Operator[Knobs]):
     """Depthwise separable convolution; owns all its weights."""
 
     knobs_type = Knobs
+    suggested = {"kernel_size": (7, 5, 3)}
     projections = frozenset()
 
     def __init__(self, choices: Sequence[Knobs], site: Site) -> None:

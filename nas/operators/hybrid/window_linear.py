@@ -45,6 +45,7 @@ class Mixer(Operator[Knobs]):
     """The window by blocks, the rest by a scan; a branch with gain zero is not there."""
 
     knobs_type = Knobs
+    suggested = {"window_size": (128, 64, 32), "feature_dim": (16, 8)}
     domains = frozenset(("sequence", "causal"))
 
     def __init__(self, choices: Sequence[Knobs], site: Site) -> None:

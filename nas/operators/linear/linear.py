@@ -53,6 +53,7 @@ class Mixer(Operator[Knobs]):
     """Normalised linear attention; only the Hedgehog map has parameters, one matrix per head for q and for k."""
 
     knobs_type = Knobs
+    suggested = {"feature_map": ("taylor2", "hedgehog", "elu", "relu"), "feature_dim": (16, 8)}
 
     def __init__(self, choices: Sequence[Knobs], site: Site) -> None:
         super().__init__(choices, site)

@@ -39,6 +39,7 @@ class Mixer(Operator[Knobs]):
     """
 
     knobs_type = Knobs
+    suggested = {"kv_rank": (64, 32, 16)}
     projections = QO
 
     def __init__(self, choices: Sequence[Knobs], site: Site) -> None:

@@ -30,6 +30,7 @@ class Mixer(Operator[Knobs]):
     """Full attention on the first `rank` summaries; shorter inputs use the maps' first columns."""
 
     knobs_type = Knobs
+    suggested = {"rank": (128, 64, 32, 16)}
     domains = frozenset(("image", "sequence"))
 
     def __init__(self, choices: Sequence[Knobs], site: Site) -> None:

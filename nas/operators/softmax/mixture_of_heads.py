@@ -59,6 +59,7 @@ class Mixer(Operator[Knobs]):
     """Head gates on full attention; zero router weights with all heads chosen are plain attention."""
 
     knobs_type = Knobs
+    suggested = {"num_shared": (2, 1), "num_routed": (2, 1)}
     publishes = KV
 
     def __init__(self, choices: Sequence[Knobs], site: Site) -> None:

@@ -45,6 +45,7 @@ class Mixer(Operator[Knobs]):
     """Content-based block selection without parameters; all blocks chosen is full attention, without any mask."""
 
     knobs_type = Knobs
+    suggested = {"block_size": (64, 32), "topk": (4, 2, 1)}
     domains = frozenset(("sequence", "causal"))
     publishes = KV
 

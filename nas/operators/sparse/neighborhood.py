@@ -30,6 +30,7 @@ class Mixer(Patterned[Knobs]):
     """Local attention in two dimensions; up to 32 x 32 tokens it runs as a dense mask."""
 
     knobs_type = Knobs
+    suggested = {"kernel_size": (7, 5, 3)}
     domains = frozenset(("image",))
 
     @classmethod

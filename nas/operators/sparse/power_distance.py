@@ -35,6 +35,7 @@ class Mixer(Patterned[Knobs]):
     """One static block mask for all heads; old keys stay cached, since any of them can come into view again."""
 
     knobs_type = Knobs
+    suggested = {"block_size": (64, 32), "num_local": (2, 1), "num_sink": (1, 0)}
     domains = frozenset(("sequence", "causal"))
 
     @classmethod

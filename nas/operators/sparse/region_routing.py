@@ -45,6 +45,7 @@ class Mixer(Operator[Knobs]):
     """Content-based sparsity between regions, one choice for all heads; all regions chosen is full attention."""
 
     knobs_type = Knobs
+    suggested = {"regions": (4, 2, 7), "topk": (4, 2, 1)}
     domains = frozenset(("image",))
     publishes = KV
 

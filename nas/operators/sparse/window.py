@@ -31,6 +31,7 @@ class Mixer(Patterned[Knobs]):
     """A band of the attention matrix; decoding keeps only the last window."""
 
     knobs_type = Knobs
+    suggested = {"window_size": (256, 128, 64, 32)}
     domains = frozenset(("sequence", "causal"))
     # a later block would need the keys that decoding drops
     publishes = frozenset()

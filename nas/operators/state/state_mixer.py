@@ -35,6 +35,7 @@ class Mixer(Operator[Knobs]):
     """Linear in the tokens, and the channel mixing costs states instead of tokens; owns all its maps."""
 
     knobs_type = Knobs
+    suggested = {"num_states": (64, 32, 16)}
     domains = frozenset(("image",))
     projections = frozenset()
 
