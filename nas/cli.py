@@ -31,8 +31,8 @@ STAGES = {
     "rank": "train some architectures alone, and test whether inherited scores rank them alike",
 }
 LOOKUPS = {
-    "operators": "all kinds of token mixing; with a name its equation, costs at a shape, time beside softmax, space line",
-    "papers": "the source papers and in which form each works here; with an id the commands that show it",
+    "operators": "all kinds of token mixing; with a name its equation, costs, time beside softmax, a line to paste",
+    "papers": "the source papers and in which form each works here; with an id how to see it",
 }
 """Commands without a run folder, whose words are no Hydra overrides."""
 USAGE = """nas <stage> [override …]

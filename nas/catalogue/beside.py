@@ -1,6 +1,6 @@
 """An operator timed beside softmax on this device, in turn, so that the ratio is free of drift."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +33,7 @@ class Timed:
 
 
 def beside_softmax(archs: Sequence[OperatorArch], site: Site, heads: int, head_dim: int) -> list[Timed]:
-    """Times of the mixers with norm, layer-scale and residual, batch 1, one thread; `MeasurementError` if one cannot."""
+    """Times of the mixers with norm, layer-scale and residual, batch 1, one thread; `MeasurementError`."""
     config = ProfileConfig()
     softmax = OperatorArch.of("softmax", num_heads=heads, num_kv_heads=heads, head_dim=head_dim)
     rival, *programs = (_program(arch, site, config) for arch in (softmax, *archs))
@@ -44,22 +44,24 @@ def beside_softmax(archs: Sequence[OperatorArch], site: Site, heads: int, head_d
     ]
 
 
-def space_of(arch: OperatorArch, site: Site) -> SearchSpace:
-    """A space whose blocks can be this operator alone, behind what it needs."""
+def space_of(
+    arch: OperatorArch, site: Site, *, depth: int = 2, stem: Mapping[str, int] | None = None, ratio: float = 1.0
+) -> SearchSpace:
+    """A space of `depth` blocks of this operator alone, behind what it needs, each with an MLP of that ratio."""
     heads = {knob: [arch[knob]] for knob in ("num_heads", "num_kv_heads", "head_dim") if knob in arch}
     own = {knob: [value] for knob, value in arch.knobs if knob not in heads}
-    sources = [_source(arch)] if operators.get(arch.name).consumes else []
+    sources = [source(arch)] if operators.get(arch.name).consumes else []
     offered = {op.name: {k: [v] for k, v in op.knobs if k not in heads} for op in sources}
     block = {"num_heads": [1], "num_kv_heads": [1], "head_dim": [8], **heads}
-    block |= {"operators": {arch.name: own, **offered}, "ffn": {"mlp": [1]}, "gate": ["none"]}
-    first = {**block, "operators": offered} if sources else block
-    stem = {"patch": PATCH} if site.domain == "image" else {"conv": 0}
-    stage = {"embed_dim": [site.embed_dim], "depth": [2], "block": block, "blocks": {0: first}}
+    block |= {"operators": {arch.name: own, **offered}, "ffn": {"mlp": [ratio]}, "gate": ["none"]}
+    first = {**block, "operators": offered or {arch.name: own}}
+    stem = stem or ({"patch": PATCH} if site.domain == "image" else {"conv": 0})
+    stage = {"embed_dim": [site.embed_dim], "depth": [depth], "block": block, "blocks": {0: first}}
     return load_space({"name": arch.name, "domain": site.domain, "stem": stem, "stages": [stage]})
 
 
 def _program(arch: OperatorArch, site: Site, config: ProfileConfig) -> Program:
-    sources = [BlockArch(_source(arch))] if operators.get(arch.name).consumes else []
+    sources = [BlockArch(source(arch))] if operators.get(arch.name).consumes else []
     try:
         space, shape = space_of(arch, site), _shape(site)
         alone = space.only(Arch((StageArch(site.embed_dim, (*sources, BlockArch(arch))),)))
@@ -71,11 +73,11 @@ def _program(arch: OperatorArch, site: Site, config: ProfileConfig) -> Program:
         raise MeasurementError(f"{arch.name} cannot be timed at {site.tokens} tokens: {error}") from error
 
 
-def _source(arch: OperatorArch) -> OperatorArch:
+def source(arch: OperatorArch) -> OperatorArch:
     """An operator that publishes what this one reads, with heads that it can follow."""
     mixer, knobs = operators.get(arch.name), operators.parse(arch)
     heads = {knob: arch[knob] for knob in ("num_heads", "num_kv_heads", "head_dim") if knob in arch}
-    for name in operators.names():
+    for name in ("softmax", *operators.names()):
         able = operators.get(name)
         if mixer.consumes <= able.publishes and not able.consumes:
             first = {knob: values[0] for knob, values in able.suggested.items()}

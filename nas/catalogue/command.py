@@ -16,7 +16,7 @@ OPERATORS_USAGE = "nas operators [name] [domain=causal] [tokens=1024] [width=256
 
 
 def show_operators(args: Sequence[str]) -> str:
-    """All operators, or one with its costs at a shape; `ConfigError` or `ArchError` say what is wrong with the words."""
+    """All operators, or one with its costs at a shape; `ConfigError` and `ArchError` say what is wrong."""
     names = [arg for arg in args if "=" not in arg]
     if len(names) > 1:
         raise ConfigError(f"one operator at a time, got {', '.join(names)}: {OPERATORS_USAGE}")

@@ -1,6 +1,6 @@
 """The source papers, and in which form each works here; `papers.yaml` is the only list of them."""
 
-from collections.abc import Iterable
+import difflib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -64,8 +64,10 @@ def paper(key: str) -> Paper:
     found = {paper.id: paper for paper in papers()}
     if key in found:
         return found[key]
-    near = [name for name in found if any(part in name for part in key.split("-"))]
-    raise ConfigError(f"a paper must be one of those that `nas papers` lists, got {key!r}; near it: {_listed(near)}")
+    near = difflib.get_close_matches(key, found, 3, 0.3)
+    raise ConfigError(
+        f"a paper must be one of those that `nas papers` lists, got {key!r}; nearest: {', '.join(near) or 'none'}"
+    )
 
 
 def behind(kind: str, name: str) -> tuple[Paper, ...]:
@@ -77,7 +79,3 @@ def _paper(row: dict[str, Any]) -> Paper:
     forms = tuple(Form(kind, str(name)) for form in row.get("works", ()) for kind, name in form.items())
     plain = {key: value for key, value in row.items() if key != "works"}
     return Paper(**plain, forms=forms)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(list(names)[:8]) or "none"
