@@ -123,11 +123,16 @@ class Arch:
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The arch that `to_dict` wrote; `ArchError` if the data is not one."""
+    def from_dict(cls, data: Mapping[str, Any], known: dict[str, BlockArch] | None = None) -> Self:
+        """The arch that `to_dict` wrote; `ArchError` if the data is not one.
+
+        A reader of many archs passes one `known` to all calls: blocks that occur again are then shared, not made again.
+        """
+        known = {} if known is None else known
         try:
             stages = tuple(
-                StageArch(int(s["embed_dim"]), tuple(_read_block(b) for b in s["blocks"])) for s in data["stages"]
+                StageArch(int(s["embed_dim"]), tuple(_known_block(b, known) for b in s["blocks"]))
+                for s in data["stages"]
             )
         except ArchError:
             raise
@@ -162,6 +167,13 @@ def _block(block: BlockArch) -> dict[str, Any]:
     if block.gate != NONE:
         data["gate"] = block.gate
     return data
+
+
+def _known_block(data: Mapping[str, Any], known: dict[str, BlockArch]) -> BlockArch:
+    key = repr(data)  # tells 2 from 2.0 and "2", as equality would not
+    if key not in known:
+        known[key] = _read_block(data)
+    return known[key]
 
 
 def _read_block(data: Mapping[str, Any]) -> BlockArch:

@@ -9,13 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.arch import Arch
+from nas.arch import Arch, BlockArch
 from nas.errors import ArchError, CheckpointError
 from nas.run import Run
 from nas.searching.objectives import METRICS
 from nas.train import weights_digest
 
 Row = Mapping[str, Any]
+JSON_BYTES = 64 * 2**20
+"""The most that is read of a file that holds one value."""
+LOG_BYTES = 256 * 2**20
+"""The most that is read of a log: some 200,000 evaluations."""
+UNREADABLE = (CheckpointError, OSError, ValueError, RecursionError)
+"""What a file may raise that is broken, out of reach, or nested deeper than can be parsed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +114,12 @@ def numbers(values: Any) -> dict[str, float]:
 
 def number(value: Any) -> float | None:
     """A finite number, or None."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond what a float can hold
+        return None
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -122,11 +132,11 @@ def rows(value: Any) -> list[dict[str, Any]]:
     return [mapping(row) for row in value if isinstance(row, Mapping)] if isinstance(value, list | tuple) else []
 
 
-def arch_of(row: Mapping[str, Any]) -> Arch | None:
-    """The arch of a row; None if it has none that can be drawn."""
+def arch_of(row: Mapping[str, Any], known: dict[str, BlockArch] | None = None) -> Arch | None:
+    """The arch of a row; None if it has none that can be drawn. See `Arch.from_dict` for `known`."""
     try:
-        arch = Arch.from_dict(mapping(row.get("arch")))
-    except (ArchError, TypeError, ValueError):
+        arch = Arch.from_dict(mapping(row.get("arch")), known)
+    except (ArchError, TypeError, ValueError, RecursionError):
         return None
     return arch if arch.stages and all(isinstance(block.operator.name, str) for block in arch.blocks) else None
 
@@ -139,8 +149,8 @@ def _searches(run: Run) -> list[str]:
 
 def _json(run: Run, name: str, skipped: list[str]) -> Any:
     try:
-        return run.read_json(name)
-    except (CheckpointError, OSError) as error:
+        return run.read_json(name) if _may_be_read(run, name, JSON_BYTES, skipped) else None
+    except UNREADABLE as error:
         skipped.append(f"{name}: {error}")
         return None
 
@@ -153,10 +163,25 @@ def _evaluations(run: Run, name: str, skipped: list[str]) -> list[dict[str, Any]
 
 def _log(run: Run, name: str, skipped: list[str]) -> list[dict[str, Any]]:
     try:
-        return [row for row in run.log(name).rows() if isinstance(row, Mapping)] if (run.path / name).exists() else []
-    except (CheckpointError, OSError) as error:
+        is_there = _may_be_read(run, name, LOG_BYTES, skipped)
+        return [row for row in run.log(name).rows() if isinstance(row, Mapping)] if is_there else []
+    except UNREADABLE as error:
         skipped.append(f"{name}: {error}")
         return []
+
+
+def _may_be_read(run: Run, name: str, limit: int, skipped: list[str]) -> bool:
+    """Whether the file is there, is a plain one, so that opening it cannot wait for ever, and is not too large."""
+    path = run.path / name
+    if not path.exists():
+        return False
+    if not path.is_file():
+        skipped.append(f"{name}: not a plain file, left out")
+        return False
+    if (size := path.stat().st_size) > limit:
+        skipped.append(f"{name}: {size:,} bytes, left out since at most {limit:,} are read")
+        return False
+    return True
 
 
 def _weights(run: Run) -> str:
@@ -179,8 +204,9 @@ def _points(found: Sequence[Any], name: str, skipped: list[str]) -> tuple[Point,
 
 
 def _readable(found: Sequence[Any]) -> Iterator[Point]:
+    known: dict[str, BlockArch] = {}
     for row in map(mapping, found):
-        arch = arch_of(row)
+        arch = arch_of(row, known)
         if arch is None or row.get("error"):
             continue
         yield Point(
