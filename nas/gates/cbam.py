@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.errors import ArchError
 from nas.gates import contract
 from nas.gates.squeeze_excitation import Excitation, excitation_cost
 from nas.operators.contract import Context, Cost, Site
@@ -37,7 +36,12 @@ class Gate(contract.Gate):
         mean, peak = y.mean(1, keepdim=True), y.amax(1, keepdim=True)
         y = y * (self.excitation(mean) + self.excitation(peak)).sigmoid()
         maps = torch.stack((y.amax(-1), y.mean(-1)), dim=1)
-        logits = F.conv2d(maps.view(*maps.shape[:2], *_grid(context.site)), self.kernel, self.bias, padding=KERNEL // 2)
+        logits = F.conv2d(
+            maps.view(*maps.shape[:2], *contract.grid_of(context.site, "cbam")),
+            self.kernel,
+            self.bias,
+            padding=KERNEL // 2,
+        )
         return y * logits.flatten(2).transpose(1, 2).sigmoid()
 
     @classmethod
@@ -45,9 +49,3 @@ class Gate(contract.Gate):
         """The perceptron twice and the convolution."""
         taps = 2 * KERNEL**2
         return excitation_cost(site, passes=2) + Cost(params=taps + 1, flops=2 * taps * site.tokens)
-
-
-def _grid(site: Site) -> tuple[int, int]:
-    if site.grid is None or math.prod(site.grid) != site.tokens:
-        raise ArchError(f"the gate cbam needs a grid of {site.tokens} tokens, got {site.grid}: use it on images")
-    return site.grid

@@ -82,6 +82,8 @@ class Context:
     published: dict[str, Tensor] = field(default_factory=dict)
     penalties: list[Tensor] = field(default_factory=list)
     """Scalar losses of operators that have one, such as load balance, added to the training loss."""
+    entered: Tensor | None = None
+    """What the block's mixer read, `[B, T, C]`, for gates that weigh its output against it."""
 
     def read(self, name: str) -> Tensor:
         """What the nearest earlier block published under the name; `ArchError` if none did."""

@@ -128,7 +128,9 @@ def _gate(net: Supernet, part: Part, x: Tensor, load: Workload) -> Cut:
     gate = big.gates[part.gate]
     small = fill(type(gate)(site), gate)
     x = x[:, -1:] if load.phase == "decode" else x
-    return Cut(part.key, Piece(small, Context(site)).eval(), Piece(gate, Context(site)), (x,))
+    # of gates that weigh a mixer's output against its input both are the same tokens here
+    context = Context(site, entered=x)
+    return Cut(part.key, Piece(small, context).eval(), Piece(gate, context), (x,))
 
 
 def _block(net: Supernet, part: Part, x: Tensor, load: Workload) -> Cut:

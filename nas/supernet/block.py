@@ -1,6 +1,6 @@
 """One elastic block: shared projections, the mixers that may use them, gate and FFN, each on a residual branch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -62,7 +62,8 @@ class Block(nn.Module):
         if arch.operator.name == NONE:
             return x
         mixer, projections, knobs = self._mixer(arch.operator)
-        return x + self._scaled(mixer(self._normed(x), projections, knobs, context), arch, context)
+        normed = self._normed(x)
+        return x + self._scaled(mixer(normed, projections, knobs, context), normed, arch, context)
 
     def fed_forward(self, x: Tensor, arch: BlockArch) -> Tensor:
         """The second branch alone."""
@@ -74,8 +75,9 @@ class Block(nn.Module):
         """One decoded token `[B, 1, C]` and the operator's new state; None is that before the first token."""
         if arch.operator.name != NONE:
             mixer, projections, knobs = self._mixer(arch.operator)
-            y, state = mixer.step(self._normed(x), projections, knobs, context, state)
-            x = x + self._scaled(y, arch, context)
+            normed = self._normed(x)
+            y, state = mixer.step(normed, projections, knobs, context, state)
+            x = x + self._scaled(y, normed, arch, context)
         return self.fed_forward(x, arch), state
 
     def prefill(self, x: Tensor, arch: BlockArch, context: Context) -> tuple[Tensor, Any]:
@@ -105,9 +107,9 @@ class Block(nn.Module):
         normed: Tensor = cast(ElasticNorm, self.norm)(x)
         return normed
 
-    def _scaled(self, y: Tensor, arch: BlockArch, context: Context) -> Tensor:
+    def _scaled(self, y: Tensor, normed: Tensor, arch: BlockArch, context: Context) -> Tensor:
         if arch.gate != NONE:
-            y = cast(Gate, self.gates[arch.gate])(y, context)
+            y = cast(Gate, self.gates[arch.gate])(y, replace(context, entered=normed))
         name = arch.operator.name if self.sharing.scales == "operator" else SHARED
         scaled: Tensor = self.scales[name][: y.shape[-1]] * y
         return scaled

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor
 
-from nas import operators
+from nas import gates, operators
 from nas.arch import NONE, Arch, BlockArch
 from nas.operators.contract import Context, Site
 from nas.space.space import SearchSpace
@@ -86,9 +86,14 @@ def _feed(block: Block, arch: BlockArch, state: State) -> State:
 
 
 def _readable(space: SearchSpace) -> list[list[frozenset[str]]]:
-    """For every block of every stage, the names that some operator of a later block reads; the rest are not kept."""
+    """For every block of every stage, the names that an operator or gate of a later block reads; only they are kept."""
     kept = []
     for stage in space.stages:
-        reads = [frozenset[str]().union(*(operators.get(n).consumes for n in b.names)) for b in stage.blocks]
+        reads = [
+            frozenset[str]().union(
+                *(operators.get(n).consumes for n in b.names), *(gates.get(n).shares for n in b.gates if n != NONE)
+            )
+            for b in stage.blocks
+        ]
         kept.append([frozenset[str]().union(*reads[j + 1 :]) for j in range(len(reads))])
     return kept

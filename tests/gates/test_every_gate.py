@@ -42,9 +42,10 @@ def test_a_narrow_gate_is_a_leading_corner_of_a_wide_one(name, domain):
     site = SITES[domain]
     wide = wide_gate(name, site)
     y = torch.randn(2, site.tokens, 24)
-    out = wide(y, Context(site))
+    read = torch.randn_like(y)
+    out = wide(y, Context(site, entered=read))
     assert out.shape == y.shape
-    assert torch.equal(out, narrow_gate(name, site, wide)(y, Context(site)))
+    assert torch.equal(out, narrow_gate(name, site, wide)(y, Context(site, entered=read)))
 
 
 @every_gate
@@ -55,15 +56,18 @@ def test_cost_is_what_is_allocated_and_counted(name, domain, embed_dim):
     assert cost.params == sum(parameter.numel() for parameter in gate.parameters())
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        gate(torch.randn(1, site.tokens, embed_dim), Context(site))
+        y = torch.randn(1, site.tokens, embed_dim)
+        gate(y, Context(site, entered=y))
     assert cost.flops == counter.get_total_flops()
 
 
 def test_gates_of_causal_sites_treat_each_token_by_itself():
     for name in (name for name, domain in CASES if domain == "causal"):
         gate, y = wide_gate(name, SITES["causal"]), torch.randn(2, 30, 24)
-        alone = torch.cat([gate(token, Context(SITES["causal"])) for token in y.split(1, dim=1)], dim=1)
-        torch.testing.assert_close(gate(y, Context(SITES["causal"])), alone)
+        read, site = torch.randn(2, 30, 24), SITES["causal"]
+        tokens = zip(y.split(1, dim=1), read.split(1, dim=1), strict=True)
+        alone = torch.cat([gate(token, Context(site, entered=source)) for token, source in tokens], dim=1)
+        torch.testing.assert_close(gate(y, Context(site, entered=read)), alone)
 
 
 @every_gate
@@ -71,6 +75,8 @@ def test_gradients_are_right_and_samples_apart(name, domain):
     site = SITES[domain]
     gate = gates.get(name)(replace(site, embed_dim=6)).double()
     y = torch.randn(2, site.tokens, 6, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda y: gate(y, Context(site)), (y,))
-    alone = torch.cat([gate(sample, Context(site)) for sample in y.split(1)])
-    torch.testing.assert_close(gate(y, Context(site)), alone, rtol=0, atol=1e-12)
+    read = torch.randn_like(y)
+    assert torch.autograd.gradcheck(lambda y, read: gate(y, Context(site, entered=read)), (y, read.requires_grad_()))
+    pairs = zip(y.split(1), read.split(1), strict=True)
+    alone = torch.cat([gate(sample, Context(site, entered=source)) for sample, source in pairs])
+    torch.testing.assert_close(gate(y, Context(site, entered=read)), alone, rtol=0, atol=1e-12)

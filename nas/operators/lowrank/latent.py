@@ -1,7 +1,7 @@
 """Latent attention: keys and values of all heads are linear in one narrow latent, and decoding keeps only that.
 
 "DeepSeek-V2" (2024), multi-head latent attention; "MHA2MLA" (2025): leading latents are nested ranks. Positions are
-added at the stem of the network, so the rotary part of the papers has no place here.
+added at the stem of the network; `latent_rotary` has the rotary part of the papers as well.
 
     c = RMSNorm(x W_down) [B,T,R];  k_h = c U^k_h, v_h = c U^v_h [B,H,T,D];  y = softmax(q k^T / sqrt D) v;  out = y W_o
     absorbed: y_h = (softmax((q_h U^k_h^T) c^T / sqrt D) c) U^v_h, which never forms k and v
@@ -10,6 +10,7 @@ added at the stem of the network, so the rotary part of the papers has no place 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -32,17 +33,13 @@ class Knobs(contract.Knobs):
     kv_rank: int
 
 
-class Mixer(Operator[Knobs]):
-    """Expanded for whole sequences, absorbed for decoding.
+L = TypeVar("L", bound=Knobs)
 
-    A smaller rank uses the first latents, and its norm sees only those.
-    """
 
-    knobs_type = Knobs
-    suggested = {"kv_rank": (64, 32, 16)}
-    projections = QO
+class Latent(Operator[L]):
+    """The latent with its maps to keys and values, and attention on both expanded or absorbed."""
 
-    def __init__(self, choices: Sequence[Knobs], site: Site) -> None:
+    def __init__(self, choices: Sequence[L], site: Site) -> None:
         super().__init__(choices, site)
         kv_rank = max(knobs.kv_rank for knobs in choices)
         inner = max(knobs.num_heads for knobs in choices), max(knobs.head_dim for knobs in choices)
@@ -61,22 +58,36 @@ class Mixer(Operator[Knobs]):
         if k is None or v is None or k.weight.shape[:2] != inner or v.weight.shape[:2] != inner:
             return
         rank, width = len(self.norm), self.down.weight.shape[1]
-        left, sizes, right = torch.linalg.svd(
-            torch.cat((k.weight, v.weight)).reshape(-1, width).double(), full_matrices=False
-        )
-        if len(sizes) < rank:
+        stacked = torch.cat((k.weight, v.weight)).reshape(-1, width)
+        if min(stacked.shape) < rank:
             return
-        roots = sizes[:rank].sqrt()
-        up_k, up_v = (left[:, :rank] * roots).reshape(2, *inner, rank)
-        self.down.weight.copy_(roots[:, None] * right[:rank])
+        down, up, gain = factors(stacked, rank)
+        up_k, up_v = up.reshape(2, *inner, rank)
+        self.down.weight.copy_(down)
         self.up_k.weight.copy_(up_k)
         self.up_v.weight.copy_(up_v)
-        self.norm.fill_(float(sizes[:rank].mean().sqrt()))
+        self.norm.fill_(gain)
 
     def latent(self, x: Tensor, kv_rank: int) -> Tensor:
         """The normalised latents `[B, T, R]` of `[B, T, C]`, all that decoding has to keep."""
         latents: Tensor = self.down(x, kv_rank)
         return F.rms_norm(latents, (kv_rank,), self.norm[:kv_rank].to(latents.dtype))
+
+    def expanded(self, latents: Tensor, knobs: L) -> tuple[Tensor, Tensor]:
+        """k and v `[B, H, T, D]` of latents `[B, T, R]`."""
+        k, v = (up(latents, knobs.num_heads, knobs.head_dim).transpose(1, 2) for up in (self.up_k, self.up_v))
+        return k, v
+
+
+class Mixer(Latent[Knobs]):
+    """Expanded for whole sequences, absorbed for decoding.
+
+    A smaller rank uses the first latents, and its norm sees only those.
+    """
+
+    knobs_type = Knobs
+    suggested = {"kv_rank": (64, 32, 16)}
+    projections = QO
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """SDPA on the expanded keys and values."""
@@ -138,6 +149,16 @@ class Mixer(Operator[Knobs]):
         return knobs.kv_rank
 
     def _qkv(self, x: Tensor, projections: Projections, knobs: Knobs) -> tuple[Tensor, Tensor, Tensor]:
-        latents = self.latent(x, knobs.kv_rank)
-        k, v = (up(latents, knobs.num_heads, knobs.head_dim).transpose(1, 2) for up in (self.up_k, self.up_v))
+        k, v = self.expanded(self.latent(x, knobs.kv_rank), knobs)
         return projections.query(x, knobs.num_heads, knobs.head_dim), k, v
+
+
+def factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
+    """Maps down `[rank, C]` and up `[outputs, rank]` whose product is the best of its rank to `weight` `[outputs, C]`.
+
+    The singular values are shared evenly, the largest first; the number is the gain that undoes a norm between them on
+    average, for inputs of unit variance.
+    """
+    left, sizes, right = torch.linalg.svd(weight.double(), full_matrices=False)
+    roots = sizes[:rank].sqrt()
+    return roots[:, None] * right[:rank], left[:, :rank] * roots, float(sizes[:rank].mean().sqrt())
