@@ -8,7 +8,8 @@
 
 Every query token of every query head routes for itself (with the keys of its kv group), so nothing of later tokens
 enters a choice. The price: no block of queries shares its keys, and the fast path is one dense mask `[B, Hq, T, T]`.
-It costs what full attention costs plus the gates; the sparsity pays only under a kernel that skips blocks per query.
+Its flops are those of full attention plus the gates, its time on one CPU thread 2.5 times that at 1024 tokens and 4.4
+times at 4096; the sparsity pays only under a kernel that skips blocks per query.
 """
 
 from dataclasses import dataclass
@@ -123,9 +124,12 @@ def routed_mask(q: Tensor, k: Tensor, knobs: Knobs, *, is_causal: bool) -> Tenso
     means = attention.repeat_heads(_block_means(k, knobs.block_size), knobs.num_heads)
     gates = _fenced(q @ means.transpose(-1, -2), block, is_causal=is_causal)
     chosen = gates.topk(knobs.topk, dim=-1).indices
-    mask = torch.zeros_like(gates, dtype=torch.bool).scatter(-1, chosen, True).index_select(-1, block)
+    mask = torch.zeros_like(gates, dtype=torch.bool).scatter(-1, chosen, True)
+    # copying runs is several times faster than an index or tril over all pairs
+    mask = mask.unsqueeze(-1).expand(-1, -1, -1, -1, knobs.block_size).flatten(-2)[..., : q.shape[2]]
     # the causal rule also drops the later blocks that early queries pick for want of past ones
-    return mask.tril() if is_causal else mask
+    position = torch.arange(q.shape[2], device=q.device, dtype=torch.int32)
+    return mask & (position <= position.unsqueeze(-1)) if is_causal else mask
 
 
 def newest_mask(q: Tensor, k: Tensor, knobs: Knobs) -> Tensor:

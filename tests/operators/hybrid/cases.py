@@ -3,5 +3,7 @@ from collections.abc import Mapping, Sequence
 from tests.operators.heads import GQA, Knobs
 
 KNOBS: Mapping[str, Sequence[Knobs]] = {
+    "routed_linear": [{**GQA, "block_size": 4, "topk": 2, "feature_map": "softmax"}],
+    "residual_linear": [{**GQA, "block_size": 8, "topk": 1, "feature_map": "elu_plus_one", "num_marginal": 2}],
     "window_linear": [{**GQA, "window_size": 4, "feature_dim": 4}],
 }
