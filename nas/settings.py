@@ -26,6 +26,13 @@ class RunConfig:
     wandb: Literal["off", "offline", "online"] = "off"
 
 
+@config
+class ReportConfig:
+    """Run folders that the page shows beside this one."""
+
+    compare: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Settings:
     """All settings of a run, typed."""
@@ -43,6 +50,7 @@ class Settings:
     export: ExportConfig
     tune: TuneConfig
     rank: RankConfig
+    report: ReportConfig
     plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The same as plain data, as it is kept in `run.json`."""
 
@@ -60,6 +68,7 @@ SECTIONS: dict[str, type[Any]] = {
     "export": ExportConfig,
     "tune": TuneConfig,
     "rank": RankConfig,
+    "report": ReportConfig,
 }
 
 

@@ -6,16 +6,18 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from nas import profiling, report, tracking
-from nas.errors import NasError
+from nas.errors import ConfigError, NasError
 from nas.export import export
 from nas.job import Job
 from nas.predict import ErrorCard
-from nas.predict.beside_softmax import beside_softmax, losers
+from nas.predict.beside_softmax import beside_softmax, losers, over_sizes
+from nas.profiling.table import device_rows
 from nas.progress import say
 from nas.run import Run
 from nas.searching import finish_front, run_search, summary, violations
@@ -23,9 +25,10 @@ from nas.settings import Settings
 from nas.teamwork import check_team, train_together
 from nas.train import evaluate, train_supernet
 from nas.trials import rank_subnets, tune
-from nas.winners import chosen, measured, named, retrain_all, retrained
+from nas.winners import chosen, latencies, measured, named, retrain_all, retrained
 
 CARD, DEVICE, OPERATORS = "profile/card.json", "profile/device.json", "profile/operators.json"
+LENGTHS = "profile/lengths.json"
 TIMED = ("run", "profile", "search")
 CHAIN = ("train", "profile", "fit", "search", "retrain", "export", "report")
 
@@ -92,6 +95,9 @@ def fit(job: Job) -> None:
     say(f"fit       table kept in {job.run.path / job.table_name}")
     best = beside_softmax(job.measured, job.net.space)
     job.run.write_json(OPERATORS, best)
+    cfg = job.settings.profile
+    everything = device_rows(cfg.tables(job.run), cfg.fingerprint())
+    job.run.write_json(LENGTHS, over_sizes(everything, job.net.space, like=job.measured[0]))
     if lost := losers(best):
         say(f"fit       nowhere faster than softmax on this device: {', '.join(lost)}")
 
@@ -133,9 +139,9 @@ def retrain_winners(job: Job) -> None:
 
 def export_winners(job: Job) -> None:
     """Winners with the weights of their finished retraining, or with inherited ones."""
-    times = {row["digest"]: row["measured"]["latency_ms"] for row in job.front}
-    for arch in chosen(job):
-        folder, latency = job.run.path / "export" / arch.digest, {"latency_ms": times[arch.digest]}
+    archs = chosen(job)
+    for arch, (median, _) in latencies(job, archs).items():
+        folder, latency = job.run.path / "export" / arch.digest, {"latency_ms": median}
         card = export(retrained(job, arch) or job.net, arch, folder, job.settings.export, latency=latency)
         job.run.record({f"export.{arch.digest}.{name}": value for name, value in card.parity.items()})
         say(f"export    {arch.digest}  {folder}")
@@ -143,7 +149,10 @@ def export_winners(job: Job) -> None:
 
 def write_report(job: Job) -> None:
     """The page."""
-    say(f"report    {report.write(job.run)}")
+    others = [Path(folder).expanduser() for folder in job.settings.report.compare]
+    if missing := [str(folder) for folder in others if not folder.is_dir()]:
+        raise ConfigError(f"report.compare must be folders of runs; there is no {', '.join(missing)}")
+    say(f"report    {report.write(job.run, [Run.at(folder) for folder in others])}")
 
 
 STAGES: dict[str, Callable[[Job], None]] = {

@@ -1,7 +1,7 @@
 """Winners of a search, and hand-made references beside them: chosen, timed and trained alone in the same way."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from nas import profiling
@@ -22,10 +22,9 @@ FIGURES = ("val", "val_std", "test", "test_std", "inherited_val", "start", "teac
 def chosen(job: Job) -> list[Arch]:
     """The archs asked for, or of the front the best, then the balanced one, then the others by quality."""
     known = {row["digest"]: Arch.from_dict(row["arch"]) for row in job.front}
-    wanted = job.settings.retrain.archs
-    if missing := [digest for digest in wanted if digest not in known]:
-        raise ConfigError(f"retrain.archs must be of the front ({', '.join(known)}); got {', '.join(missing)}")
-    if wanted:
+    if wanted := job.settings.retrain.archs:
+        others = set(wanted) - known.keys()
+        known |= _evaluated(job, others) if others else {}
         return [known[digest] for digest in wanted]
     sign = 1.0 if job.task.metric.direction == "maximise" else -1.0
     by_quality = sorted(
@@ -35,6 +34,20 @@ def chosen(job: Job) -> list[Arch]:
         say("nothing to choose: no architecture of the front meets the constraints once measured")
     ordered = by_quality[:1] + sorted(by_quality[1:], key=lambda row: not row["is_knee"])
     return [known[row["digest"]] for row in ordered[: job.settings.retrain.count]]
+
+
+def _evaluated(job: Job, digests: Set[str]) -> dict[str, Arch]:
+    """Archs that the search or its random baseline evaluated; `ConfigError` for those that neither did."""
+    logs = [job.run.log(f"search/{job.settings.search.name}/{name}.jsonl") for name in ("archive", "random")]
+    rows = (row for log in logs for row in log.rows() if row.get("digest") in digests)
+    found = {row["digest"]: Arch.from_dict(row["arch"]) for row in rows}
+    if missing := sorted(digests - found.keys()):
+        front = ", ".join(row["digest"] for row in job.front)
+        raise ConfigError(
+            f"retrain.archs must be archs that search {job.settings.search.name} evaluated, such as its front "
+            f"({front}); got {', '.join(missing)}"
+        )
+    return found
 
 
 def named(job: Job) -> dict[Arch, list[str]]:
@@ -56,7 +69,7 @@ def retrain_all(job: Job) -> None:
     archs = list(dict.fromkeys([*won, *made]))
     for arch in archs:
         check_asked(job.run, arch, asked_of(job.run, job.dataset, cfg.retrain, cfg.train))
-    times = _times(job, archs)
+    times = latencies(job, archs)
     for arch in archs:
         seeds = cfg.retrain.seeds or (cfg.run.seed,)
         result = retrain(job.run, job.net, arch, job.dataset, cfg.retrain, cfg.train, seeds=seeds)
@@ -105,7 +118,7 @@ def _beside(
     }
 
 
-def _times(job: Job, archs: Sequence[Arch]) -> dict[Arch, tuple[float, float]]:
+def latencies(job: Job, archs: Sequence[Arch]) -> dict[Arch, tuple[float, float]]:
     """Latency and spread: the front's, those of an earlier call with the same table, or measured now."""
     rows = {arch: job.run.read_json(_file(arch), {}) for arch in archs}
     known = {arch: row for arch, row in rows.items() if row.get("timed_with") == job.table_name}

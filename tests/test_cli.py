@@ -107,7 +107,7 @@ def test_wrong_input_on_a_finished_run(
         (["search", "search.strategy=annealing", "search.name=other"], "surrogate"),
         (["search", "search.seed=9"], "search.name"),
         (["search", "search.objectives=[beauty]", "search.name=o"], "beauty"),
-        (["retrain", "retrain.archs=[0123]"], "must be of the front"),
+        (["retrain", "retrain.archs=[0123]"], "retrain.archs must be archs that search main evaluated"),
         (["fit", "profile.threads=2"], "a latency predictor needs measurements of this device"),
         (["fit", "profile.batch=3"], "other workloads (shape, batch, phase)"),
         (["profile", "profile.phase=decode"], "are for token tasks, these are images"),

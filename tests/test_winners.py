@@ -61,8 +61,22 @@ def test_winners_may_be_named() -> None:
     made = job("maximise", RetrainConfig())
     digest = made.front[4]["digest"]
     assert chosen(job("maximise", RetrainConfig(archs=(digest,)))) == [4]
-    with pytest.raises(ConfigError, match="must be of the front"):
-        chosen(job("maximise", RetrainConfig(archs=("beef",))))
+
+
+def test_an_arch_off_the_front_may_be_named_if_it_was_evaluated(tmp_path: Path) -> None:
+    space, run = shipped("digits_tiny"), Run.at(tmp_path)
+    front, seen, drawn = (sample(space, random.Random(i)) for i in range(3))
+    for name, arch in (("archive", seen), ("random", drawn)):
+        run.log(f"search/main/{name}.jsonl").append({"arch": arch.to_dict(), "digest": arch.digest})
+    rows = [{"arch": front.to_dict(), "digest": front.digest}]
+
+    def asking(*digests: str) -> Any:
+        settings = SimpleNamespace(retrain=RetrainConfig(archs=digests), search=SimpleNamespace(name="main"))
+        return SimpleNamespace(front=rows, settings=settings, run=run)
+
+    assert winners.chosen(asking(drawn.digest, front.digest, seen.digest)) == [drawn, front, seen]
+    with pytest.raises(ConfigError, match=rf"that search main evaluated.*{front.digest}.*got beef"):
+        winners.chosen(asking(seen.digest, "beef"))
 
 
 @pytest.mark.parametrize("speed", [1.0, 0.5, 2.0])

@@ -30,6 +30,23 @@ def beside_softmax(rows: Sequence[Row], space: SearchSpace) -> dict[str, float]:
     return dict(sorted(best.items(), key=lambda item: item[1]))
 
 
+def over_sizes(rows: Sequence[Row], space: SearchSpace, like: Row) -> dict[int, dict[str, float]]:
+    """The same for every size of the input in the rows of one device: tokens of a sequence, or an image's side.
+
+    Rows count that are of the batch, phase and runtime of `like`.
+    """
+    kinds: dict[tuple[int, str], list[Row]] = {}
+    for row in rows:
+        if _setting(row) == _setting(like):
+            kinds.setdefault((row.tokens or row.image_size, row.workload), []).append(row)
+    found = {size: beside_softmax(own, space) for (size, _), own in sorted(kinds.items())}
+    return {size: best for size, best in found.items() if best}
+
+
+def _setting(row: Row) -> tuple[int, str, int, str, int]:
+    return row.batch, row.phase, row.cache, row.runtime, row.threads
+
+
 def losers(best: Mapping[str, float]) -> list[str]:
     """The operators that are faster than softmax nowhere."""
     return [name for name, ratio in best.items() if ratio >= 1]

@@ -91,9 +91,14 @@ def load_rows(tables: Run, device: Device, load: Workload) -> list[Row]:
     )
 
 
+def device_rows(tables: Run, device: Device) -> list[Row]:
+    """All rows of this device, of whatever workload."""
+    return [Row.of(data) for data in tables.log(log_name(device)).rows()]
+
+
 def read_rows(tables: Run, device: Device, load: Workload) -> list[Row]:
     """The rows of this device and workload, each once, possibly none."""
-    rows = (Row.of(data) for data in tables.log(log_name(device)).rows())
+    rows = device_rows(tables, device)
     kept: dict[tuple[str, str, bool], Row] = {}
     for row in rows:
         if row.workload == load.digest:

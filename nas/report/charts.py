@@ -7,9 +7,11 @@ from typing import Any
 import altair as alt
 
 from nas.report.alone import REFERENCE, WINNER, Alone
-from nas.report.device import Held
-from nas.report.figures import CurvePoint, Evaluated, FrontPoint, StageCost
-from nas.report.palette import COLOURS
+from nas.report.comparison import Comparison
+from nas.report.device import Crossover, Held
+from nas.report.figures import CurvePoint, StageCost
+from nas.report.importance import Importances
+from nas.report.palette import colour, everything
 from nas.report.ranking import RankedNet
 from nas.report.stacks import Share
 
@@ -17,25 +19,14 @@ Spec = dict[str, Any]
 HEIGHT = 340
 QUANTITIES = {"bits_per_byte": "bits per byte (less is better)", "accuracy": "accuracy (more is better)"}
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
+RUNS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255", "#8a8f98")
+MOST_CHOICES = 12
 LINES = {"search": "#0072b2", "random": "#9467bd", "smallest": "#c9ced6"}
 
 
-def front(points: Sequence[FrontPoint], evaluated: Sequence[Evaluated], metric: str) -> Spec:
-    """Quality over latency: everything evaluated, and the measured archs with their spread."""
-    focus = alt.param(name="focus", value="")
-    layers = [
-        _cloud(evaluated, metric),
-        _edge([point for point in points if point.is_edge]),
-        _spread(points),
-        _alone([point for point in points if point.quality_alone is not None]),
-        _measured(points),
-    ]
-    return _spec(alt.layer(*layers).add_params(focus), HEIGHT + 60)
-
-
-def hypervolume(curves: Sequence[CurvePoint]) -> Spec:
-    """Hypervolume over evaluations, search and random."""
-    return _spec(_lines(curves, "evaluations", "hypervolume (share of the box)"), 240)
+def hypervolume(curves: Sequence[CurvePoint], over: str) -> Spec:
+    """Hypervolume over evaluations or time, search and random."""
+    return _spec(_lines(curves, over, "hypervolume (share of the box)"), 240)
 
 
 def training(curves: Sequence[CurvePoint]) -> Spec:
@@ -104,6 +95,64 @@ def costs(stages: Sequence[StageCost]) -> Spec:
     return _spec(alt.layer(base.mark_bar(color="#0072b2", cornerRadiusEnd=3), labels), 34 * len(stages) + 30)
 
 
+def importance(found: Importances) -> Spec:
+    """Importance of every choice for quality and for latency, as pairs of bars."""
+    rows = [
+        {"choice": one.choice, "of": name, "lost": value}
+        for one in found.choices[:MOST_CHOICES]
+        for name, value in (("quality", one.quality), ("latency", one.latency))
+    ]
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X("lost:Q", title="explained variance lost when shuffled"),
+        y=alt.Y("choice:N", sort=None, title=None, axis=alt.Axis(labelLimit=150)),
+        yOffset=alt.YOffset("of:N", sort=None),
+    )
+    scale = alt.Scale(domain=["quality", "latency"], range=[LINES["search"], "#e69f00"])
+    color = alt.Color("of:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
+    bars = base.mark_bar(cornerRadiusEnd=2).encode(
+        color=color, tooltip=["choice:N", "of:N", alt.Tooltip("lost:Q", format=".3f")]
+    )
+    return _spec(bars, 34 * min(MOST_CHOICES, len(found.choices)) + 40)
+
+
+def crossover(curves: Sequence[Crossover]) -> Spec:
+    """Time over softmax's against the size of the input, one line per operator; the rule is as fast as softmax."""
+    rows, names = [asdict(one) for one in curves], sorted({one.operator for one in curves})
+    fills = [colour(next(one.family for one in curves if one.operator == name)) for name in names]
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X("size:Q", title="tokens, or pixels of a side", scale=alt.Scale(type="log")),
+        y=alt.Y("ratio:Q", title="time over softmax's", scale=alt.Scale(type="log")),
+        color=alt.Color("operator:N", scale=alt.Scale(domain=names, range=fills), legend=None),
+        detail="operator:N",
+        tooltip=["operator:N", "size:Q", alt.Tooltip("ratio:Q", format=".2f")],
+    )
+    last = max(one.size for one in curves)
+    named = base.transform_filter(f"datum.size === {last}").mark_text(align="left", dx=6, fontSize=10)
+    rule = alt.Chart(_data([{"one": 1.0}])).mark_rule(strokeDash=[4, 4], color="#8a8f98").encode(y="one:Q")
+    return _spec(alt.layer(rule, base.mark_line(point=True), named.encode(text="operator:N")), 280)
+
+
+def compared(found: Comparison) -> Spec:
+    """The measured fronts of several runs, one colour and shape per run."""
+    names = [run.name for run in found.runs]
+    rows = [{"run": run.name, "device": run.device, **asdict(point)} for run in found.runs for point in run.points]
+    fills = [RUNS[i % len(RUNS)] for i in range(len(names))]
+    legend = alt.Legend(title=None, orient="top", columns=2, labelLimit=260)
+    title = QUANTITIES.get(found.metric, found.metric)
+    base = alt.Chart(_data(rows)).encode(
+        x=_axis("latency_ms:Q", "measured latency, ms"),
+        y=_axis_y("quality:Q", title),
+        color=alt.Color("run:N", scale=alt.Scale(domain=names, range=fills), legend=legend),
+    )
+    edge = base.transform_filter("datum.is_edge").mark_line(interpolate="step-after", strokeWidth=1.5, opacity=0.6)
+    shapes = alt.Scale(domain=names, range=[SHAPES[i % len(SHAPES)] for i in range(len(names))])
+    dots = base.mark_point(size=80, filled=True, opacity=0.9).encode(
+        shape=alt.Shape("run:N", scale=shapes, legend=legend),
+        tooltip=["run:N", "device:N", "digest:N", "outline:N", alt.Tooltip("latency_ms:Q", format=".3f"), "quality:Q"],
+    )
+    return _spec(alt.layer(edge, dots), HEIGHT)
+
+
 def shares(found: Sequence[Share]) -> Spec:
     """Operator by depth: the fuller the cell, the more of the front has it there."""
     base = alt.Chart(_data([asdict(share) for share in found])).encode(
@@ -137,67 +186,10 @@ def alone(found: Sequence[Alone], metric: str) -> Spec:
     return _spec(alt.layer(bars, dots, names), HEIGHT)
 
 
-def _cloud(evaluated: Sequence[Evaluated], metric: str) -> alt.Chart:
-    title = QUANTITIES.get(metric, metric)
-    drawn: alt.Chart = (
-        alt.Chart(_data([asdict(point) for point in evaluated]))
-        .mark_point(size=22, filled=True, opacity=0.35)
-        .encode(
-            x=_axis("latency_ms:Q", "latency, ms"),
-            y=_axis_y("quality:Q", title),
-            color=alt.Color("family:N", scale=_families(), legend=None),
-            shape=alt.Shape(
-                "source:N",
-                scale=alt.Scale(domain=["search", "random"], range=["circle", "cross"]),
-                legend=alt.Legend(title="evaluated by", orient="top"),
-            ),
-            tooltip=_tooltip(metric, "predicted latency, ms"),
-        )
-    )
-    return drawn
-
-
-def _edge(points: Sequence[FrontPoint]) -> alt.Chart:
-    drawn: alt.Chart = (
-        alt.Chart(_data([asdict(point) for point in points]))
-        .mark_line(interpolate="step-after", strokeWidth=1.5, color="#8a8f98")
-        .encode(x="latency_ms:Q", y="quality:Q")
-    )
-    return drawn
-
-
-def _spread(points: Sequence[FrontPoint]) -> alt.Chart:
-    base = alt.Chart(_data([asdict(point) for point in points])).mark_rule(strokeWidth=1.5, color="#8a8f98")
-    drawn: alt.Chart = base.encode(x="low_ms:Q", x2="high_ms:Q", y="quality:Q")
-    return drawn
-
-
-def _alone(points: Sequence[FrontPoint]) -> alt.Chart:
-    base = alt.Chart(_data([asdict(point) for point in points]))
-    drawn: alt.Chart = base.mark_point(shape="diamond", size=110, strokeWidth=2, filled=False, color="#8a8f98").encode(
-        x="latency_ms:Q",
-        y="quality_alone:Q",
-        tooltip=["digest:N", alt.Tooltip("quality_alone:Q", format=".4f", title="trained alone, val")],
-    )
-    return drawn
-
-
-def _measured(points: Sequence[FrontPoint]) -> alt.Chart:
-    base = alt.Chart(_data([asdict(point) for point in points]), name="measured")
-    drawn: alt.Chart = base.mark_circle(opacity=1, stroke="#111111").encode(
-        x="latency_ms:Q",
-        y="quality:Q",
-        color=alt.Color("family:N", scale=_families(), legend=None),
-        size=alt.condition("datum.digest === focus", alt.value(320), alt.value(130)),
-        strokeWidth=alt.condition("datum.digest === focus", alt.value(2.5), alt.value(0.8)),
-        tooltip=_tooltip("quality, all of val", "measured latency, ms"),
-    )
-    return drawn
-
-
 def _lines(curves: Sequence[CurvePoint], x: str, y: str) -> alt.Chart:
     names = list(dict.fromkeys(point.name for point in curves))
-    scale = alt.Scale(domain=names, range=[{**COLOURS, **LINES}.get(name, "#8a8f98") for name in names])
+    known = LINES | {name: paint.colour for name, paint in everything().items() if name in names}
+    scale = alt.Scale(domain=names, range=[known.get(name, "#8a8f98") for name in names])
     legend = alt.Legend(title=None, orient="top")
     drawn: alt.Chart = (
         alt.Chart(_data([asdict(point) for point in curves]))
@@ -213,16 +205,6 @@ def _lines(curves: Sequence[CurvePoint], x: str, y: str) -> alt.Chart:
     return drawn
 
 
-def _tooltip(metric: str, latency: str) -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip("digest:N", title="arch"),
-        alt.Tooltip("outline:N", title="blocks"),
-        alt.Tooltip("latency_ms:Q", format=".3f", title=latency),
-        alt.Tooltip("quality:Q", format=".4f", title=metric),
-        alt.Tooltip("params:Q", format=",", title="parameters"),
-    ]
-
-
 def _axis(field: str, title: str) -> alt.X:
     return alt.X(field, title=title, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=8))
 
@@ -232,7 +214,8 @@ def _axis_y(field: str, title: str) -> alt.Y:
 
 
 def _families() -> alt.Scale:
-    return alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
+    paints = everything()
+    return alt.Scale(domain=list(paints), range=[paint.colour for paint in paints.values()])
 
 
 def _data(rows: list[dict[str, Any]]) -> alt.InlineData:

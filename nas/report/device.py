@@ -56,6 +56,16 @@ class OperatorTime:
     loses: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Crossover:
+    """An operator's best time over softmax's at one size: tokens of a sequence, or pixels of an image's side."""
+
+    operator: str
+    family: str
+    size: int
+    ratio: float
+
+
 def calibration(record: Record) -> list[Held]:
     """Predicted beside measured latency of nets that the predictor never saw."""
     found = []
@@ -123,3 +133,15 @@ def operator_times(record: Record) -> list[OperatorTime]:
     known = families()
     ordered = sorted(record.operators.items(), key=lambda item: item[1])
     return [OperatorTime(name, known.get(name, ""), ratio, ratio >= 1.0) for name, ratio in ordered]
+
+
+def crossovers(record: Record) -> list[Crossover]:
+    """The same for every size that the device's table has; empty unless there are at least two."""
+    known = families()
+    sizes = {int(size): ratios for size, ratios in record.lengths.items() if size.isdecimal() and ratios}
+    return [
+        Crossover(name, known.get(name, ""), size, ratio)
+        for size, ratios in sorted(sizes.items())
+        for name, ratio in ratios.items()
+        if len(sizes) > 1
+    ]

@@ -49,7 +49,7 @@ class Dependences:
 
 def dependences(record: Record) -> Dependences | None:
     """Over every evaluated arch, in predicted latency and the metric on part of val; None with fewer than two."""
-    points = _unique(record)
+    points = unique(record)
     if len(points) < 2:
         return None
     scale = _Scale(record, points)
@@ -93,7 +93,8 @@ def _dependence(scale: _Scale, family: str) -> Dependence:
     )
 
 
-def _unique(record: Record) -> list[Point]:
+def unique(record: Record) -> list[Point]:
+    """Every different arch that was evaluated, in predicted latency and the metric on part of val."""
     able = (p for p in (*record.random, *record.evaluated) if {"latency_ms", record.metric} <= p.values.keys())
     return list({p.arch.digest: p for p in able}.values())
 

@@ -1,5 +1,6 @@
 """What each chart shows, as plain values: one function per figure, nothing drawn."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -86,6 +87,17 @@ def hypervolume_curves(record: Record) -> list[CurvePoint]:
     """Share of the objectives' box dominated after each evaluation, of the search and then of random search."""
     named = sorted(record.curves.items(), key=lambda curve: curve[0] != "search")
     return [CurvePoint(name, float(count), share) for name, shares in named for count, share in enumerate(shares, 1)]
+
+
+def hypervolume_times(record: Record) -> list[CurvePoint]:
+    """The same over the seconds that the evaluations took, all workers together; empty of rows that do not say."""
+    sources = {"search": record.evaluated, "random": record.random}
+    found = []
+    for name, points in sources.items():
+        shares, seconds = record.curves.get(name, ()), list(itertools.accumulate(point.seconds for point in points))
+        if len(shares) == len(points) and seconds and seconds[-1] > 0:
+            found += [CurvePoint(name, at, share) for at, share in zip(seconds, shares, strict=True)]
+    return found
 
 
 def training_curves(record: Record) -> list[CurvePoint]:

@@ -5,13 +5,16 @@ from html import escape
 from typing import Any
 
 from nas.report.alone import Alone
+from nas.report.comparison import Comparison
 from nas.report.device import FamilyError, OperatorTime, Score, Worst
 from nas.report.families import Dependences, Restricted
 from nas.report.figures import FrontPoint
+from nas.report.importance import Importances
 from nas.report.palette import colour, ink
 from nas.report.ranking import Trust, agreement_cells, rival_cells
 from nas.report.stacks import NO_MIXING, Cell, Stack
 from nas.report.summary import meaning, shown
+from nas.searching.objectives import METRICS
 
 
 def section(key: str, title: str, body: str, note: str = "") -> str:
@@ -91,7 +94,7 @@ def table(points: Sequence[FrontPoint], metric: str) -> str:
 
 def alone(found: Sequence[Alone], metric: str) -> str:
     """Winners and references trained alone."""
-    heads = ("architecture", "", "latency, ms", "inherited", f"{metric}, val", "test", "seeds", "parameters", "how")
+    heads = ("architecture", "kind", "latency, ms", "inherited", f"{metric}, val", "test", "seeds", "parameters", "how")
     rows = [
         _row(
             one.digest[:8] if not one.name else one.name,
@@ -152,7 +155,42 @@ def operator_times(found: Sequence[OperatorTime]) -> str:
         _row(row.operator, [f"{row.ratio:.2f}", "nowhere faster" if row.loses else ""], _dot(row.family))
         for row in found
     ]
-    return _tabled(("operator", "best time over softmax's", ""), rows)
+    return _tabled(("operator", "best time over softmax's", "so it is"), rows)
+
+
+def importances(found: Importances) -> str:
+    """Choices with their importance and their mean, over everything and on the front."""
+    rows = [
+        _row(one.choice, [_percent(one.quality), _percent(one.latency), f"{one.mean:.2f}", _decimal(one.front, 2)])
+        for one in found.choices
+    ]
+    return _tabled(("choice", "quality", "latency", "mean", "on the front"), rows)
+
+
+def compared(found: Comparison) -> str:
+    """Runs with the ends of their fronts and the share of the common box that they beat."""
+    pick = max if METRICS.get(found.metric) == "maximise" else min
+    rows = [
+        _row(
+            run.name,
+            [
+                f"{len(run.points):,}",
+                f"{run.points[0].latency_ms:.3g} ms",
+                _decimal(pick(point.quality for point in run.points)),
+                _percent(run.hypervolume),
+            ],
+            wide=run.device or "not known",
+        )
+        for run in found.runs
+    ]
+    best = f"best {found.metric.replace('_', ' ')}"
+    return _tabled(("run", "architectures", "fastest", best, "hypervolume", "measured on"), rows)
+
+
+def shared(found: Comparison) -> str:
+    """Archs that several runs measured, milliseconds in each."""
+    rows = [_row(one.digest[:8], [_decimal(ms, 3) for ms in one.latencies], wide=one.outline) for one in found.shared]
+    return _tabled(("architecture, ms", *(run.name for run in found.runs), "blocks"), rows)
 
 
 def agreements(found: Trust) -> str:
@@ -180,7 +218,7 @@ def _tabled(heads: Sequence[str], rows: Iterable[str], *, key: str = "", caption
     said = f"<caption>{escape(caption)}</caption>" if caption else ""
     name = f' id="{key}"' if key else ""
     body = f"<thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    return f'<div class="scroll"><table{name}>{said}{body}</table></div>'
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="table"><table{name}>{said}{body}</table></div>'
 
 
 def _row(name: str, cells: Sequence[str], mark: str = "", wide: str = "") -> str:

@@ -98,10 +98,11 @@ def _word(operator: str) -> str:
 
 
 def _layers(arch: Arch) -> tuple[Layer, ...]:
-    return tuple(Layer(stage.embed_dim, tuple(_cell(block) for block in stage.blocks)) for stage in arch.stages)
+    return tuple(Layer(stage.embed_dim, tuple(cell(block) for block in stage.blocks)) for stage in arch.stages)
 
 
-def _cell(block: BlockArch) -> Cell:
+def cell(block: BlockArch) -> Cell:
+    """One block as it is drawn."""
     knobs = dict(block.operator.knobs)
     heads, kv, dim = (knobs.get(name) for name in HEADS)
     shown = (

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from nas.arch import OperatorArch
-from nas.predict.beside_softmax import beside_softmax, losers
+from nas.predict.beside_softmax import beside_softmax, losers, over_sizes
 from nas.profiling.parts import Part
+from nas.profiling.table import Row
 from tests.predict.tables import row
 from tests.spaces import shipped
 
@@ -36,3 +39,14 @@ def test_an_operator_is_compared_with_softmax_of_as_many_heads_at_its_width() ->
 def test_a_table_without_softmax_says_nothing() -> None:
     assert beside_softmax([row(part("depthwise", kernel_size=3), 0.5)], SPACE) == {}
     assert beside_softmax([], SPACE) == {}
+
+
+def test_sizes_are_compared_each_for_itself() -> None:
+    def at(tokens: int, name: str, ms: float, **knobs: int) -> Row:
+        return replace(row(part(name, **knobs), ms), tokens=tokens, workload=f"w{tokens}")
+
+    rows = [at(64, "softmax", 1.0, **heads(4, 4)), at(64, "decayed", 3.0, **heads(4, 4))]
+    rows += [at(512, "softmax", 8.0, **heads(4, 4)), at(512, "decayed", 4.0, **heads(4, 4))]
+    rows += [replace(at(1024, "softmax", 8.0, **heads(4, 4)), batch=2), at(2048, "decayed", 1.0, **heads(4, 4))]
+    found = over_sizes(rows, SPACE, like=rows[0])
+    assert found == {64: {"decayed": pytest.approx(3.0)}, 512: {"decayed": pytest.approx(0.5)}}

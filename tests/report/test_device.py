@@ -57,3 +57,14 @@ def test_an_empty_run_shows_nothing(tmp_path: Path) -> None:
     for figure in (device.calibration, device.predictor_scores, device.family_errors, device.worst_cases):
         assert figure(record) == []
     assert device.operator_times(record) == [] and device.interval_facts(record) == {}
+
+
+def test_crossovers_need_two_sizes(tmp_path: Path) -> None:
+    run = Run.at(tmp_path)
+    run.write_json("profile/lengths.json", {"512": {"linear": 1.5}, "64": {}, "x": {"linear": 1.0}})
+    assert device.crossovers(read(run)) == []
+    run.write_json("profile/lengths.json", {"512": {"linear": 0.5, "odd": None}, "64": {"linear": 1.5}})
+    assert [(one.operator, one.family, one.size, one.ratio) for one in device.crossovers(read(run))] == [
+        ("linear", "linear", 64, 1.5),
+        ("linear", "linear", 512, 0.5),
+    ]

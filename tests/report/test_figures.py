@@ -127,3 +127,11 @@ def test_an_empty_folder_has_no_figures(tmp_path: Path) -> None:
     assert not figures.evaluated_points(record)
     assert dependences(record) is None
     assert not record.skipped
+
+
+def test_hypervolume_over_time_adds_up_the_seconds(run: Run) -> None:
+    run.write_json("search/main/curve.json", {"search": [0.2, 0.5], "random": [0.1]})
+    assert figures.hypervolume_times(read(run)) == [
+        figures.CurvePoint("search", 1.0, 0.2),
+        figures.CurvePoint("search", 2.0, 0.5),
+    ]

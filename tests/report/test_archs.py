@@ -1,0 +1,61 @@
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas.report.archs import archs_of, decoded
+from nas.report.explorer import explorer
+from nas.report.packed import pack, pack_whole, unpack
+from nas.report.read import read
+from nas.run import Run
+from tests.report import synthetic
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return synthetic.full_run(tmp_path_factory.mktemp("runs") / "first")
+
+
+def test_every_arch_is_there_once_and_can_be_read_back(run: Run) -> None:
+    record = read(run)
+    found = archs_of(record)
+    known = {point.arch.digest: point.arch for point in (*record.random, *record.evaluated, *record.front)}
+    assert set(found.digests) == set(known) and len(found.digests) == len(known)
+    for i, digest in enumerate(found.digests):
+        assert decoded(found, i) == known[digest]
+
+
+def test_measured_numbers_come_before_predicted_ones(run: Run) -> None:
+    record = read(run)
+    found, row = archs_of(record), {digest: i for i, digest in enumerate(archs_of(record).digests)}
+    latency, predicted = found.quantity("latency_ms"), found.quantity("predicted_ms")
+    assert latency is not None and predicted is not None
+    for point in record.front:
+        i, middle, spread = row[point.arch.digest], *(point.measured[k] for k in ("latency_ms", "latency_spread_ms"))
+        assert latency.values[i] == np.float32(middle)
+        assert latency.spread[i] == pytest.approx((middle - spread / 2, middle + spread / 2))
+        assert predicted.values[i] == np.float32(point.values["latency_ms"])
+    assert [found.digests[i] for i in found.measured] == [p.arch.digest for p in record.front]
+    others = sorted(set(range(len(row))) - set(found.measured.tolist()))
+    assert np.array_equal(latency.values[others], predicted.values[others])
+
+
+def test_an_empty_run_has_nothing_to_explore(tmp_path: Path) -> None:
+    assert explorer(read(Run.at(tmp_path))) is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 70_000])
+def test_columns_survive_the_page(count: int) -> None:
+    rng = np.random.default_rng(count)
+    floats = rng.standard_normal(count).astype(np.float32)
+    floats[: count // 3] = np.nan
+    assert np.array_equal(unpack(pack(floats, "f4")), floats, equal_nan=True)
+    whole = np.arange(count, dtype=np.uint32)
+    random.Random(0).shuffle(whole)
+    assert np.array_equal(unpack(pack_whole(whole)), whole)
+
+
+def test_numbers_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="hold every value exactly, got up to 256"):
+        pack(np.array([256]), "u1")
