@@ -63,7 +63,7 @@ class _Scale:
     def __init__(self, record: Record, points: Sequence[Point]) -> None:
         self._points, self._metric = points, record.metric
         self._directions: list[Direction] = ["minimise", "maximise" if record.is_maximised else "minimise"]
-        self._costs = unit(as_costs([_values(p, record.metric) for p in points], self._directions))
+        self._costs = unit(as_costs([_values(p, self._metric) for p in points], self._directions))
         self._budgets = _budgets(self._costs, [p.values["latency_ms"] for p in points])
         self._total = self._volume(self._costs)
 
@@ -95,7 +95,8 @@ def _dependence(scale: _Scale, family: str) -> Dependence:
 
 def unique(record: Record) -> list[Point]:
     """Every different arch that was evaluated, in predicted latency and the metric on part of val."""
-    able = (p for p in (*record.random, *record.evaluated) if {"latency_ms", record.metric} <= p.values.keys())
+    needed = {"latency_ms", record.metric}
+    able = (p for p in (*record.random, *record.evaluated) if needed <= p.values.keys())
     return list({p.arch.digest: p for p in able}.values())
 
 

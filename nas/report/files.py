@@ -64,7 +64,7 @@ class Files:
         except (OSError, UnreadableError) as error:
             self.skipped.append(f"{tail.name}: {error}")
         if tail.damaged:
-            self.skipped.append(f"{tail.name}: {tail.damaged:,} damaged lines, left out")
+            self.skipped.append(f"{tail.name}: damaged lines left out: {tail.damaged:,}")
 
     def matching(self, pattern: str) -> list[str]:
         """Names of the files of this pattern, in order, up to a number of them."""

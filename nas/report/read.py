@@ -4,6 +4,7 @@ Reading is liberal, because reports are made of unfinished, old and copied runs:
 and left out, and nothing found in a file is trusted to be more than text and numbers.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ class Record:
     @property
     def metric(self) -> str:
         """Name of the task's metric; empty if no evaluation says it."""
-        seen = (name for point in (*self.front, *self.evaluated) for name in {**point.measured, **point.values})
+        points = itertools.chain(self.front, self.evaluated)
+        seen = (name for point in points for name in (*point.measured, *point.values))
         return next((name for name in seen if name in METRICS), "")
 
     @property

@@ -33,6 +33,7 @@ const start = async () => {
     if (explorer.columns) await Promise.all([drawScatter(), drawParallel()]);
   });
   if (data.live !== null) live(data.live);
+  performance.mark("ready");
   document.body.dataset.ready = "yes";
 };
 
