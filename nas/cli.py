@@ -35,6 +35,7 @@ LOOKUPS = {
     "papers": "the source papers and in which form each works here; with an id how to see it",
 }
 """Commands without a run folder, whose words are no Hydra overrides."""
+DASHBOARD = "all runs below some folders in a browser, live: nas dashboard FOLDER… [--port --host --token]"
 USAGE = """nas <stage> [override …]
 
 {stages}
@@ -70,11 +71,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         _compose_and_call("run", args)
         return
     if not args or args[0] in ("-h", "--help", "help"):
-        print(USAGE.format(stages=_described(STAGES), lookups=_described(LOOKUPS)))
+        print(USAGE.format(stages=_described(STAGES), lookups=_described({**LOOKUPS, "dashboard": DASHBOARD})))
         return
     stage, rest = args[0], args[1:]
     if stage in LOOKUPS:
         _look_up(stage, rest)
+        return
+    if stage == "dashboard":
+        _show_runs(rest)
         return
     if stage not in STAGES:
         print(f"nas: a stage must be one of {', '.join(STAGES)}; got {stage!r}. See nas --help", file=sys.stderr)
@@ -98,6 +102,17 @@ def _look_up(name: str, words: list[str]) -> None:
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_runs(words: list[str]) -> None:
+    from nas.dashboard.command import dashboard
+
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        dashboard(words)
+    except NasError as error:
+        print(f"nas dashboard: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _compose_and_call(stage: str, args: list[str]) -> None:

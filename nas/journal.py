@@ -111,17 +111,20 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
+def parsed(content: bytes) -> tuple[list[Row | None], int]:
+    """The rows of all whole lines of a log's bytes, None for a damaged one, and how many bytes these lines take."""
+    whole = content[: content.rfind(b"\n") + 1]
+    return [_read(line) for line in whole.split(b"\n")[:-1]], len(whole)
+
+
 def _read_from(stream: IO[bytes], offset: int, path: Path) -> tuple[list[Row], int]:
     stream.seek(offset)
-    content = stream.read()
-    whole = content[: content.rfind(b"\n") + 1]
-    lines = whole.split(b"\n")[:-1]
-    rows = [_read(line) for line in lines]
+    rows, length = parsed(stream.read())
     if any(row is None for row in rows):
         before = 0 if offset == 0 else _lines_before(stream, offset)
         number = before + rows.index(None) + 1
         raise CheckpointError(f"{path} line {number} is damaged: remove that line to go on without it")
-    return [row for row in rows if row is not None], offset + len(whole)
+    return [row for row in rows if row is not None], offset + length
 
 
 def _lines_before(stream: IO[bytes], offset: int) -> int:
@@ -170,7 +173,10 @@ def _read(line: bytes) -> Row | None:
     checksum, _, text = line.decode(errors="replace").partition(" ")
     if checksum != _checksum(text):
         return None
-    row: Row = json.loads(text)
+    try:
+        row: Row = json.loads(text)
+    except (ValueError, RecursionError):  # whoever wrote it gave it the checksum of what is no row
+        return None
     return row
 
 

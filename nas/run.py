@@ -20,6 +20,7 @@ from typing import Any
 
 from nas.errors import CheckpointError
 from nas.journal import Log, finite
+from nas.presence import at_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,11 @@ class Run:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds the seconds spent inside, also when interrupted, to `stage.<name>.seconds`."""
+        """Adds the seconds spent inside, also when interrupted, to `stage.<name>.seconds`, and says who is at work."""
         start = time.perf_counter()
         try:
-            yield
+            with at_work(self.path, name):
+                yield
         finally:
             key = f"stage.{name}.seconds"
             before = float(self.read_json("summary.json", {}).get(key, 0.0))

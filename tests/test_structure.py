@@ -9,7 +9,7 @@ import pytest
 NAS = Path(__file__).parent.parent / "nas"
 ORDER = [
     {"errors", "config", "resources", "shapes"},
-    {"arch", "pareto", "journal", "run", "progress", "tracking"},
+    {"arch", "pareto", "journal", "untrusted", "presence", "run", "progress", "tracking"},
     {"kernels", "elastic"},
     {"operators", "gates"},
     {"space"},
@@ -19,6 +19,7 @@ ORDER = [
     {"predict"},
     {"searching"},
     {"export", "report", "tuning", "teamwork", "ranking", "catalogue"},
+    {"dashboard"},
     {"settings"},
     {"job"},
     {"trials", "winners"},
