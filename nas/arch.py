@@ -40,7 +40,7 @@ class OperatorArch:
 
 @dataclass(frozen=True, slots=True)
 class FfnArch:
-    """A feed-forward part: its kind (`mlp`, `swiglu`, `none`) and its hidden width over the block's `embed_dim`."""
+    """A feed-forward part: its kind (`mlp`, `swiglu`, `chunked`, `none`) and its hidden width over `embed_dim`."""
 
     kind: str = NONE
     ratio: float = 0.0

@@ -15,7 +15,7 @@ from nas.shapes import Domain
 from nas.space.space import BlockSpace, Frame, SearchSpace, StageSpace, Stem
 
 HEADS = ("num_heads", "num_kv_heads", "head_dim")
-FFNS = ("mlp", "swiglu", NONE)
+FFNS = ("mlp", "swiglu", "chunked", NONE)
 
 
 @config

@@ -7,6 +7,7 @@ from nas.errors import ArchError
 from nas.operators.contract import Site
 from nas.shapes import ImageShape, TaskShape
 from nas.space.space import Frame, SearchSpace, StageSpace
+from nas.supernet.ffn import check_ffn
 
 
 def sites(frame: Frame, shape: TaskShape) -> tuple[Site, ...]:
@@ -41,9 +42,12 @@ def check(space: SearchSpace, shape: TaskShape) -> None:
 
 
 def _check_stage(stage: StageSpace, site: Site) -> None:
-    wide = block_site(site, stage.embed_dims[-1], 0)
-    for operator in dict.fromkeys(op for block in stage.blocks for op in block.operators):
-        operators.get(operator.name).check(operators.parse(operator), wide)
+    for width in stage.embed_dims:
+        placed = block_site(site, width, 0)
+        for operator in dict.fromkeys(op for block in stage.blocks for op in block.operators):
+            operators.get(operator.name).check(operators.parse(operator), placed)
+        for ffn in dict.fromkeys(ffn for block in stage.blocks for ffn in block.ffns):
+            check_ffn(ffn, width)
 
 
 def _grid(frame: Frame, shape: ImageShape) -> tuple[int, int]:

@@ -50,6 +50,8 @@ def _sort_heads(projections: Projections, optimiser: torch.optim.Optimizer | Non
 
 def _sort_hidden(ffn: Ffn, optimiser: torch.optim.Optimizer | None) -> None:
     """Those that a gate may act on stay in front of those beyond it."""
+    if ffn.up is None or ffn.down is None:
+        return
     importance = _norms(ffn.up.weight, 0) * _norms(ffn.down.weight, 1)
     gated = len(ffn.gate.weight) if ffn.gate is not None else 0
     first, rest = (part.argsort(descending=True) for part in importance.tensor_split([gated]))

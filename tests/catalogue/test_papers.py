@@ -16,6 +16,7 @@ from nas.config import load
 from nas.errors import ConfigError
 from nas.resources import CONF
 from nas.settings import SECTIONS
+from nas.space.load import FFNS
 from nas.space.presets import presets
 from tests.command import call
 
@@ -28,7 +29,7 @@ def is_there(form: Form) -> bool:
     if form.kind == "code":
         module, _, name = form.name.partition(":")
         return hasattr(importlib.import_module(module), name)
-    known = {"operator": operators.names(), "gate": gates.names(), "preset": tuple(presets()), "stage": tuple(STAGES)}
+    known = {"operator": operators.names(), "gate": gates.names(), "preset": tuple(presets()), "stage": tuple(STAGES), "ffn": FFNS}
     return form.name in known[form.kind]
 
 

@@ -3,7 +3,20 @@ from collections.abc import Mapping, Sequence
 from tests.operators.heads import GQA, MHA, MQA, Knobs
 
 KNOBS: Mapping[str, Sequence[Knobs]] = {
-    "softmax": [MHA, GQA, MQA],
-    "reused_kv": [MHA, GQA, MQA],
+    "cascaded_groups": [
+        {"num_heads": 3, "key_dim": 4, "window_size": 4, "kernel_size": 3},
+        {"num_heads": 2, "key_dim": 5, "window_size": 7, "kernel_size": 5},
+    ],
+    "low_resolution": [{**GQA, "stride": 2}, {**MHA, "stride": 1}],
     "mixture_of_heads": [{**MHA, "num_shared": 1, "num_routed": 1}, {**GQA, "num_shared": 2, "num_routed": 3}],
+    "reused_kv": [MHA, GQA, MQA],
+    "softmax": [MHA, GQA, MQA],
+    "talking_heads": [
+        {"num_heads": 3, "head_dim": 4, "value_ratio": 2, "kernel_size": 3},
+        {"num_heads": 2, "head_dim": 8, "value_ratio": 1, "kernel_size": 1},
+    ],
+    "wide_values": [
+        {"num_heads": 3, "head_dim": 4, "value_ratio": 2},
+        {"num_heads": 2, "head_dim": 8, "value_ratio": 1},
+    ],
 }

@@ -1,0 +1,1 @@
+"""Attention on some of the channels; the others pass."""

@@ -1,0 +1,1 @@
+"""Mixing of tokens by learned weights that do not look at them."""
