@@ -29,7 +29,8 @@ def is_there(form: Form) -> bool:
     if form.kind == "code":
         module, _, name = form.name.partition(":")
         return hasattr(importlib.import_module(module), name)
-    known = {"operator": operators.names(), "gate": gates.names(), "preset": tuple(presets()), "stage": tuple(STAGES), "ffn": FFNS}
+    known = {"operator": operators.names(), "gate": gates.names(), "preset": tuple(presets())}
+    known |= {"stage": tuple(STAGES), "ffn": FFNS}
     return form.name in known[form.kind]
 
 

@@ -11,7 +11,7 @@
   const chosen = () => [...main.querySelectorAll("input[name=run]:checked")].map((box) => box.value);
 
   const dress = () => {
-    for (const moment of main.querySelectorAll("time")) moment.textContent = new Date(moment.dateTime).toLocaleString();
+    for (const moment of main.querySelectorAll("time")) moment.textContent = new Date(moment.dateTime).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
     const button = document.getElementById("compare");
     if (button) button.disabled = chosen().length < 2;
   };

@@ -7,13 +7,29 @@ KNOBS: Mapping[str, Sequence[Knobs]] = {
         {"num_heads": 3, "key_dim": 4, "window_size": 4, "kernel_size": 3},
         {"num_heads": 2, "key_dim": 5, "window_size": 7, "kernel_size": 5},
     ],
+    "head_embeddings": [
+        {"num_heads": 3, "head_dim": 8, "form": "add"},
+        {"num_heads": 4, "head_dim": 5, "form": "multiply"},
+    ],
     "low_resolution": [{**GQA, "stride": 2}, {**MHA, "stride": 1}],
     "mixture_of_heads": [{**MHA, "num_shared": 1, "num_routed": 1}, {**GQA, "num_shared": 2, "num_routed": 3}],
+    "normalised_scores": [MHA, GQA],
     "reused_kv": [MHA, GQA, MQA],
+    "sparse_values": [
+        {"num_heads": 2, "head_dim": 4, "value_ratio": 2, "keep": 5},
+        {"num_heads": 3, "head_dim": 8, "value_ratio": 1, "keep": 40},
+    ],
+    "similarity": [{**MHA, "geometry": "spherical"}, {**GQA, "geometry": "hyperbolic"}],
     "softmax": [MHA, GQA, MQA],
     "talking_heads": [
         {"num_heads": 3, "head_dim": 4, "value_ratio": 2, "kernel_size": 3},
         {"num_heads": 2, "head_dim": 8, "value_ratio": 1, "kernel_size": 1},
+    ],
+    "tempered": [{**GQA, "scope": "both"}, {**MHA, "scope": "query"}],
+    "unprojected": [
+        {"num_heads": 3, "form": "mixed_values"},
+        {"num_heads": 2, "form": "no_value"},
+        {"num_heads": 4, "form": "no_key_value"},
     ],
     "wide_values": [
         {"num_heads": 3, "head_dim": 4, "value_ratio": 2},
