@@ -1,6 +1,7 @@
 """Feature maps of linear attention: phi(q) . phi(k) stands in for exp(q . k)."""
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,10 @@ from torch import Tensor, nn
 
 from nas.errors import ConfigError
 
-FEATURE_MAPS = ("elu_plus_one", "relu", "taylor2", "hedgehog")
+FEATURE_MAPS = ("elu_plus_one", "relu", "taylor2", "spherical", "hedgehog")
+ANCHORS, RANDOM = 8, 8
+YAT = 2.0 + 1e-2
+"""c of the kernel x^2 / (c - 2 x) of unit vectors at cosine x."""
 
 
 def elu_plus_one(x: Tensor) -> Tensor:
@@ -30,6 +34,28 @@ def taylor2(x: Tensor) -> Tensor:
     rank = x.shape[-1]
     squares = (x.unsqueeze(-1) * x.unsqueeze(-2)).flatten(-2) / math.sqrt(2.0 * rank)
     return torch.cat([torch.ones_like(x[..., :1]), x / rank**0.25, squares], dim=-1)
+
+
+def spherical(x: Tensor) -> Tensor:
+    """Positive features of `[..., r]` for the kernel c(x) = x^2 / (2 + eps - 2 x) of the cosine x, `[..., 64]`.
+
+    One node of the kernel's integral, squares on fixed anchors times positive random features; the directions are the
+    same everywhere. Source: SLAY: Geometry-Aware Spherical Linearized Attention with Yat-Kernel, 2026.
+    """
+    unit = F.normalize(x, dim=-1)
+    anchors, random = (part[: x.shape[-1]].to(x) for part in _directions())
+    node = 1.0 / YAT  # Gauss and Laguerre with one node: t = 1, weight 1
+    exponents = math.sqrt(2.0 * node) * unit @ random - node
+    squares = (unit @ F.normalize(anchors, dim=0)).square() / math.sqrt(ANCHORS)
+    features = squares.unsqueeze(-1) * exponents.exp().unsqueeze(-2) / math.sqrt(RANDOM * YAT)
+    return features.flatten(-2)
+
+
+@lru_cache(maxsize=1)
+def _directions() -> tuple[Tensor, Tensor]:
+    """Anchors and random directions of up to 256 channels, a column each; fewer channels use the leading rows."""
+    rng = torch.Generator().manual_seed(20260)
+    return torch.randn(256, ANCHORS, generator=rng), torch.randn(256, RANDOM, generator=rng)
 
 
 class Hedgehog(nn.Module):
@@ -59,6 +85,7 @@ def feature_dim(name: str, head_dim: int) -> int:
         "elu_plus_one": head_dim,
         "relu": head_dim,
         "taylor2": 1 + head_dim + head_dim**2,
+        "spherical": ANCHORS * RANDOM,
         "hedgehog": 2 * head_dim,
     }
     if name not in widths:

@@ -50,6 +50,9 @@ class Mixer(Operator[Knobs]):
 
     def __init__(self, choices: Sequence[Knobs], site: Site) -> None:
         super().__init__(choices, site)
+        # cached now, since tensors have no values while a model is being exported
+        for knobs in choices:
+            window.Mixer.pattern(knobs, site, site.tokens)
         # near and far, half and half
         self.gains = nn.Parameter(torch.full((2, max(knobs.num_heads for knobs in choices)), 0.5))
 

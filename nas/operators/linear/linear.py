@@ -1,11 +1,12 @@
 """Linear attention: feature maps make the softmax a product, so that keys and values sum into a state of fixed size.
 
 "Transformers are RNNs" (2020) for the form and elu; "Simple linear attention language models balance the
-recall-throughput tradeoff" (2024) for Taylor-2; "The Hedgehog and the Porcupine" (2024) for the learned map.
+recall-throughput tradeoff" (2024) for Taylor-2; "The Hedgehog and the Porcupine" (2024) for the learned map; "SLAY:
+Geometry-Aware Spherical Linearized Attention with Yat-Kernel" (2026) for the spherical one.
 
     phi_q, phi_k [B,H,T,F] of the first r columns of q, k;  y_t = phi_q_t S_t / (phi_q_t . z_t);
     S_t = sum_s phi_k_s^T v_s [F,D], z_t = sum_s phi_k_s, over s <= t if causal, else over all s;  out = y W_o
-    F is r for elu and relu, 1 + r + r^2 for taylor2 and 2 r for hedgehog
+    F is r for elu and relu, 1 + r + r^2 for taylor2, 64 for spherical and 2 r for hedgehog
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from nas.operators.recurrence import CHUNK_SIZE, decode, prefilled, scan_flops
 
 HEDGEHOG = "hedgehog"
 FIXED_MAPS: MappingProxyType[str, Callable[[Tensor], Tensor]] = MappingProxyType(
-    {"elu": features.elu_plus_one, "relu": features.relu, "taylor2": features.taylor2}
+    {"elu": features.elu_plus_one, "relu": features.relu, "taylor2": features.taylor2, "spherical": features.spherical}
 )
 
 
@@ -53,7 +54,7 @@ class Mixer(Operator[Knobs]):
     """Normalised linear attention; only the Hedgehog map has parameters, one matrix per head for q and for k."""
 
     knobs_type = Knobs
-    suggested = {"feature_map": ("taylor2", "hedgehog", "elu", "relu"), "feature_dim": (16, 8)}
+    suggested = {"feature_map": ("taylor2", "hedgehog", "spherical", "elu", "relu"), "feature_dim": (16, 8)}
 
     def __init__(self, choices: Sequence[Knobs], site: Site) -> None:
         super().__init__(choices, site)
@@ -99,11 +100,18 @@ class Mixer(Operator[Knobs]):
         flops = scan_flops(knobs, site.tokens, width, is_causal=site.is_causal, normalize=True)
         inner = Cost(
             params=learned,
-            flops=flops + 2 * site.tokens * learned,
+            flops=flops + 2 * site.tokens * (learned + heads * cls._projected(knobs)),
             kv_cache_bytes=4 * knobs.num_kv_heads * width * (knobs.head_dim + 1),
             pairs=site.allowed_pairs,
         )
         return projection_cost(knobs, site) + inner
+
+    @staticmethod
+    def _projected(knobs: Knobs) -> int:
+        """Products per head and token with fixed directions."""
+        if knobs.feature_map != "spherical":
+            return 0
+        return knobs.feature_dim * (features.ANCHORS + features.RANDOM)
 
     @classmethod
     def rank(cls, knobs: Knobs, site: Site) -> int:
