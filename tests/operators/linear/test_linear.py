@@ -85,7 +85,9 @@ def test_without_a_mask_permuted_tokens_permute_the_outputs(build, feature_map):
 
 
 def test_wrong_knobs_are_explained():
-    with pytest.raises(ArchError, match="feature_map must be one of elu, relu, taylor2, spherical, hedgehog, got 'cosine'"):
+    with pytest.raises(
+        ArchError, match="feature_map must be one of elu, relu, taylor2, spherical, hedgehog, got 'cosine'"
+    ):
         Knobs(**MHA, feature_map="cosine", feature_dim=4)
     with pytest.raises(ArchError, match=r"feature_dim must be at most head_dim \(8\), got 9"):
         Knobs(**MHA, feature_map="elu", feature_dim=9)

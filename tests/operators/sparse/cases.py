@@ -26,4 +26,17 @@ KNOBS: Mapping[str, Sequence[Knobs]] = {
     ],
     "anchored_spans": [{**GQA, "window_size": 4, "topk": 2, "span_factor": 2}],
     "chunk_routing": [{**GQA, "block_size": 4, "budget": 6}, {**MHA, "block_size": 16, "budget": 24}],
+    "head_shards": [
+        {**GQA, "block_size": 4, "num_local": 1, "shards": 2},
+        {**MHA, "block_size": 8, "num_local": 2, "shards": 3},
+    ],
+    "learned_query": [
+        {"num_heads": 3, "head_dim": 8, "kernel_size": 3},
+        {"num_heads": 2, "head_dim": 4, "kernel_size": 7},
+    ],
+    "strided_neighborhood": [
+        {**GQA, "window_size": 5, "stride": 2, "dilation": 1},
+        {**MHA, "window_size": 4, "stride": 4, "dilation": 2},
+    ],
+    "subsampled": [{**GQA, "reduction": 2}, {**MHA, "reduction": 3}],
 }
