@@ -3,6 +3,7 @@ from collections.abc import Mapping, Sequence
 from tests.operators.heads import GQA, MHA, MQA, Knobs
 
 KNOBS: Mapping[str, Sequence[Knobs]] = {
+    "anchor": [{**GQA, "block_size": 4, "topk": 2}, {**MHA, "block_size": 8, "topk": 3}],
     "cascaded_groups": [
         {"num_heads": 3, "key_dim": 4, "window_size": 4, "kernel_size": 3},
         {"num_heads": 2, "key_dim": 5, "window_size": 7, "kernel_size": 5},

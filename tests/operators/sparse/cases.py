@@ -39,4 +39,6 @@ KNOBS: Mapping[str, Sequence[Knobs]] = {
         {**MHA, "window_size": 4, "stride": 4, "dilation": 2},
     ],
     "subsampled": [{**GQA, "reduction": 2}, {**MHA, "reduction": 3}],
+    "oracle_blocks": [{**GQA, "block_size": 4, "topk": 2, "window_size": 5}],
+    "reused_blocks": [{**GQA, "block_size": 4, "topk": 2}],
 }
