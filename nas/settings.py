@@ -19,11 +19,12 @@ from nas.tuning import TuneConfig
 
 @config
 class RunConfig:
-    """Where the run lives, the root of its seeds, and whether W&B hears of it."""
+    """Where the run lives, the root of its seeds, and who hears of it: W&B, and files that other dashboards open."""
 
     dir: str
     seed: int = 0
-    wandb: Literal["off", "offline", "online"] = "off"
+    wandb: Literal["off", "disabled", "offline", "online"] = "off"
+    mirror: tuple[Literal["optuna", "tensorboard"], ...] = ()
 
 
 @config

@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from nas import profiling, report, tracking
+from nas import profiling, report
 from nas.errors import ConfigError, NasError
 from nas.export import export
 from nas.job import Job
+from nas.onlookers import looking_on
 from nas.predict import ErrorCard
 from nas.predict.beside_softmax import beside_softmax, losers, over_sizes
 from nas.profiling.table import device_rows
-from nas.progress import say
+from nas.progress import say, show, terminal_width
 from nas.run import Run
 from nas.searching import finish_front, run_search, summary, violations
 from nas.settings import Settings
@@ -37,7 +38,7 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
     """Runs a stage, or all of them, in the run folder of the settings, which a tuning's own settings leave alone."""
     job = Job(Run.at(asked.run.dir), asked)
     if text_only:
-        print(report.text(job.run))
+        show(report.text(job.run, terminal_width()))
         return
     if stage in TIMED:
         asked.profile.engine()  # a runtime that is not there must not cost a training first
@@ -49,7 +50,7 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
     names = [name for name in CHAIN if not _is_settled(job, name)] if stage == "run" else [stage]
     for name in names:
         try:
-            with job.run.stage(name):
+            with job.run.stage(name), looking_on(name, job):
                 STAGES[name](job)
         except NasError:
             if name == names[0]:
@@ -61,13 +62,12 @@ def train(job: Job) -> None:
     """The supernet."""
     cfg = job.settings
     check_team(cfg.train, cfg.team)
-    with tracking.tracker(cfg.run.wandb, job.run) as log:
 
-        def together() -> None:
-            train_together(job.run, cfg.space, cfg.data, cfg.train, cfg.team, seed=cfg.run.seed, on_log=log)
+    def together() -> None:
+        train_together(job.run, cfg.space, cfg.data, cfg.train, cfg.team, seed=cfg.run.seed)
 
-        shared = together if cfg.team.workers > 1 else None
-        train_supernet(job.run, cfg.space, job.dataset, cfg.train, seed=cfg.run.seed, on_log=log, together=shared)
+    shared = together if cfg.team.workers > 1 else None
+    train_supernet(job.run, cfg.space, job.dataset, cfg.train, seed=cfg.run.seed, together=shared)
     figures = job.run.read_json("summary.json")
     metric = job.task.metric.name
     say(

@@ -4,8 +4,10 @@ Nothing here runs, follows a link out of its folder, waits for a pipe, or takes 
 """
 
 import json
+import math
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -45,6 +47,21 @@ def value(root: Path, name: str, most: int) -> Any:
         return json.loads(content(root, name, most))
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"damaged ({type(error).__name__}: {error})") from error
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond what a float can hold
+        return None
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A mapping, empty if the value is none."""
+    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
 
 
 @dataclass(slots=True)

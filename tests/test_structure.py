@@ -9,7 +9,8 @@ import pytest
 NAS = Path(__file__).parent.parent / "nas"
 ORDER = [
     {"errors", "config", "resources", "shapes"},
-    {"arch", "pareto", "journal", "untrusted", "presence", "run", "progress", "tracking"},
+    {"arch", "pareto", "journal", "untrusted", "presence", "run", "progress", "following"},
+    {"tracking", "tensorboard"},
     {"kernels", "elastic"},
     {"operators", "gates"},
     {"space"},
@@ -22,7 +23,7 @@ ORDER = [
     {"dashboard"},
     {"settings"},
     {"job"},
-    {"trials", "winners"},
+    {"trials", "winners", "onlookers"},
     {"stages"},
     {"cli"},
 ]
@@ -32,7 +33,8 @@ ONLY_IN = {
     "hydra": {"cli.py"},
     "omegaconf": {"cli.py"},
     "ray": {"searching/cluster.py", "tuning", "teamwork"},
-    "optuna": {"searching/optuna_rounds.py"},
+    "optuna": {"searching/optuna_rounds.py", "searching/optuna_mirror.py"},
+    "tensorboardX": {"tensorboard.py"},
     "botorch": {"searching/strategies/ehvi.py"},
     "gpytorch": {"searching/strategies/ehvi.py"},
     "altair": {"report"},

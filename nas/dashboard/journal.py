@@ -1,7 +1,6 @@
 """What a search's journal says so far, read on by a bounded number of bytes at a time and kept in a bounded space."""
 
 import fcntl
-import math
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.journal import Row
-from nas.untrusted import Tail, UnreadableError, opened
+from nas.untrusted import Tail, UnreadableError, number, opened
 
 CHUNK_BYTES = 2**20
 RECENT = 64
@@ -109,24 +108,15 @@ class Tally:
             self._value(row)
 
     def _value(self, row: Mapping[str, Any]) -> None:
-        if (seconds := _finite(row.get("seconds"))) is not None and seconds >= 0:
+        if (seconds := number(row.get("seconds"))) is not None and seconds >= 0:
             self.seconds.append(seconds)
         values = row.get("values")
         for name, found in values.items() if isinstance(values, dict) else ():
-            value = _finite(found)
+            value = number(found)
             if value is None or (name not in self.lowest and len(self.lowest) >= KEPT):
                 continue
             self.lowest[name] = min(value, self.lowest.get(name, value))
             self.highest[name] = max(value, self.highest.get(name, value))
-
-
-def _finite(value: Any) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
 
 
 def _is_alive(run: Path, search: str, owner: str) -> bool:

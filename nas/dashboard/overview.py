@@ -49,6 +49,7 @@ def activity(status: Status) -> str:
     """What of that page changes: the stage, its processes, and what went wrong."""
     facts = {
         "stage": _stage(status),
+        "begun": _moment(status.since) or "not known",
         "progress": _progress(status),
         "pace": f"{status.per_s:.3g} {escape(status.unit)} a second" if status.per_s else "not known",
         "left": _lasting(status.left_s) or "not known",

@@ -11,6 +11,8 @@ T = TypeVar("T")
 LEAST_S = 1.0
 REST = 4.0
 """Seconds of rest for each second of work."""
+MOST_S = 30.0
+"""The longest rest."""
 
 
 class Rested(Generic[T]):
@@ -36,7 +38,7 @@ class Rested(Generic[T]):
             start = time.monotonic()
             made = self.value = self._make(self.value)
             now = time.monotonic()
-            self._due = now + max(self._least_s, self._rest * (now - start))
+            self._due = now + max(self._least_s, min(self._rest * (now - start), MOST_S))
             return made
 
 

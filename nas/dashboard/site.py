@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 
 from nas.dashboard import overview
 from nas.dashboard.folders import Folder, Folders, fingerprint
@@ -47,9 +48,10 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A page or payload, the state of the folders that it shows, and why there is none."""
+    """A page or payload, the state of the folders that it shows, its number among those made, and why there is none."""
 
     version: str
+    number: int
     body: bytes
     error: str = ""
 
@@ -64,6 +66,7 @@ class Site:
     _made: Shelf[tuple[Want, str], Made] = field(default_factory=lambda: Shelf(MOST_KEPT))
     _versions: Shelf[str, str] = field(default_factory=lambda: Shelf(MOST_LISTED))
     _statuses: Rested[tuple[Status, ...]] = field(init=False)
+    _started: str = field(default_factory=lambda: token_hex(4))
 
     def __post_init__(self) -> None:
         self._statuses = Rested(lambda _: self._look())
@@ -144,18 +147,25 @@ class Site:
             version = self._version(runs)
             if before is not None and before.version == version and not before.error:
                 return before
+            number = before.number + 1 if before is not None else 1
             try:
-                return Made(version, self.render(Job(want, folders, prefix)))
+                return Made(version, number, self.render(Job(want, folders, prefix)))
             except RenderError as error:
-                return Made(version, b"", str(error))
+                return Made(version, number, b"", str(error))
 
         least_s = {"page": PAGE_S, "payload": 1.0}[want]
         return self._made.get((want, prefix), lambda: Rested(make, least_s))
 
     def _newest(self, runs: Sequence[Folder], prefix: str) -> str:
-        """The version that asking for the payload now would bring."""
+        """Names the payload that asking now would bring: the one there is, or the next one.
+
+        Payloads are counted, since the folders may change once more between an event and the payload that it causes.
+        """
         entry = self._entry("payload", runs, prefix)
-        return self._version(runs) if entry.is_due or entry.value is None else entry.value.version
+        if entry.value is None:
+            return self._version(runs)
+        is_next = entry.is_due and self._version(runs) != entry.value.version
+        return f"{self._started}x{entry.value.number + is_next}"
 
     def _version(self, runs: Sequence[Folder]) -> str:
         return "".join(self._versions.get(run.key, partial(_watched, run.path)).get() for run in runs)

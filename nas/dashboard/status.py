@@ -5,17 +5,16 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from nas.dashboard.folders import Folder, last_change
 from nas.dashboard.journal import Failure, Tally
+from nas.dashboard.places import is_search, latest_search, winners_since
 from nas.presence import presence
-from nas.untrusted import Tail, UnreadableError, value
+from nas.untrusted import Tail, UnreadableError, mapping, number, value
 
 MOST_BYTES = 2**20
 """Of a small file, such as `run.json`."""
-MOST_SEARCHES = 64
 MOST_TEXT = 120
 """Characters of a name that are shown."""
 METRICS = {"accuracy": "more", "bits_per_byte": "less"}
@@ -35,6 +34,8 @@ class Status:
     stage: str
     state: str
     """running, done, failed, stopped, killed, or idle if nobody has said."""
+    since: float
+    """Seconds since the epoch at which the stage began; 0 if nobody has said."""
     done: float
     total: float | None
     unit: str
@@ -69,13 +70,14 @@ class Watch:
     def look(self, until: float) -> Status:
         """The run as it is now, its logs read on until then at most (monotonic seconds)."""
         skipped: list[str] = []
-        asked = _mapping(self._small("run.json", skipped))
-        summary = _mapping(self._small("summary.json", skipped))
-        settings = _mapping(asked.get("settings"))
+        asked = mapping(self._small("run.json", skipped))
+        summary = mapping(self._small("summary.json", skipped))
+        settings = mapping(asked.get("settings"))
         now = presence(self.folder.path)
         stage = now.stage if now else ""
         tally = self._tally(stage, settings, until, skipped)
-        done, total, unit = self._progress(stage, settings, tally, skipped)
+        since = now.since if now else 0.0
+        done, total, unit = self._progress(stage, since, settings, tally, skipped)
         per_s = self._pace(stage, done, tally, settings) if now and now.is_alive else None
         metric = next((name for name in METRICS if tally and name in tally.lowest), "")
         return Status(
@@ -86,6 +88,7 @@ class Watch:
             device=self._device(skipped),
             stage=stage[:MOST_TEXT],
             state=now.state[:MOST_TEXT] if now else "idle",
+            since=since,
             done=done,
             total=total,
             unit=unit,
@@ -96,7 +99,7 @@ class Watch:
             failed=tally.failed if tally else 0,
             failures=tuple(tally.failures) if tally else (),
             workers=tally.at_work() if tally else {},
-            hypervolume=_number(summary.get("search.hypervolume")),
+            hypervolume=number(summary.get("search.hypervolume")),
             metric=metric,
             best=_best(tally, metric),
             changed=last_change(self.folder.path),
@@ -122,7 +125,7 @@ class Watch:
     def _tally(self, stage: str, settings: Mapping[str, Any], until: float, skipped: list[str]) -> Tally | None:
         """The journal of the search that is going on, or of the one that was written last."""
         name = _text(settings, "search", "name") if stage == "search" else ""
-        name = name if _is_search(self.folder.path, name) else _latest(self.folder.path)
+        name = name if is_search(self.folder.path, name) else latest_search(self.folder.path)
         if not name:
             return None
         tally = self._tallies.setdefault(name, Tally(self.folder.path, name))
@@ -135,12 +138,17 @@ class Watch:
         return tally
 
     def _progress(
-        self, stage: str, settings: Mapping[str, Any], tally: Tally | None, skipped: list[str]
+        self, stage: str, since: float, settings: Mapping[str, Any], tally: Tally | None, skipped: list[str]
     ) -> tuple[float, float | None, str]:
         """Done, in all, and of what."""
         if stage == "train":
-            return self._trained(skipped), _number(_mapping(settings.get("train")).get("steps")), "steps"
-        budget = _number(_mapping(settings.get("search")).get("budget"))
+            return self._trained(skipped), number(mapping(settings.get("train")).get("steps")), "steps"
+        if stage == "profile":
+            minutes = number(mapping(settings.get("profile")).get("minutes")) or 0.0
+            return max(0.0, min(60 * minutes, time.time() - since)), 60 * minutes, "s"
+        if stage == "retrain":
+            return float(winners_since(self.folder.path, since)), None, "nets"
+        budget = number(mapping(settings.get("search")).get("budget"))
         return float(tally.evaluated if tally else 0), budget if tally else None, "evaluations"
 
     def _trained(self, skipped: list[str]) -> float:
@@ -166,31 +174,13 @@ class Watch:
             return (done - before) / (now - first)
         if stage != "search" or tally is None or not tally.mean_s:
             return None
-        workers = _number(_mapping(settings.get("search")).get("workers")) or 1.0
+        workers = number(mapping(settings.get("search")).get("workers")) or 1.0
         return max(1.0, workers) / tally.mean_s
 
     def _device(self, skipped: list[str]) -> str:
-        device = _mapping(self._small("profile/device.json", skipped))
+        device = mapping(self._small("profile/device.json", skipped))
         parts = (_text(device, "gpu") or _text(device, "cpu"), _text(device, "runtime"))
         return ", ".join(part for part in parts if part)
-
-
-def _is_search(folder: Path, name: str) -> bool:
-    return bool(name) and Path(name).name == name and (folder / "search" / name / "archive.jsonl").is_file()
-
-
-def _latest(folder: Path) -> str:
-    """The search whose journal was written last."""
-    found = []
-    try:
-        with os.scandir(folder / "search") as entries:
-            for _, entry in zip(range(MOST_SEARCHES), entries, strict=False):
-                journal = Path(entry.path) / "archive.jsonl"
-                if entry.is_dir(follow_symlinks=False) and journal.is_file():
-                    found.append((journal.stat().st_mtime, entry.name))
-    except OSError:
-        return ""
-    return max(found)[1] if found else ""
 
 
 def _best(tally: Tally | None, metric: str) -> float | None:
@@ -199,19 +189,8 @@ def _best(tally: Tally | None, metric: str) -> float | None:
     return (tally.highest if METRICS[metric] == "more" else tally.lowest)[metric]
 
 
-def _mapping(found: Any) -> Mapping[str, Any]:
-    return found if isinstance(found, dict) else {}
-
-
 def _text(found: Mapping[str, Any], *path: str) -> str:
     for name in path[:-1]:
-        found = _mapping(found.get(name))
+        found = mapping(found.get(name))
     last = found.get(path[-1])
     return last[:MOST_TEXT] if isinstance(last, str) else ""
-
-
-def _number(found: Any) -> float | None:
-    try:
-        return float(found) if isinstance(found, int | float) and abs(found) < 1e300 else None
-    except OverflowError:
-        return None

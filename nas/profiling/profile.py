@@ -10,7 +10,7 @@ from nas.profiling.bench import Bench
 from nas.profiling.runtimes import Runtime
 from nas.profiling.settings import ProfileConfig
 from nas.profiling.table import Row, Split, load_rows
-from nas.progress import track
+from nas.progress import SECONDS, track
 from nas.run import Run
 from nas.shapes import TaskShape
 from nas.space import SearchSpace
@@ -47,7 +47,7 @@ def profile(
     """
     seconds, tables = 60 * config.minutes, config.tables(run)
     with evaluating(net):
-        with track("profile", seconds) as tracker:
+        with track("profile", seconds, SECONDS) as tracker:
             bench = Bench.set_up(net, config, runtime or config.engine(), tables, tracker)
             nets = plan.plan_nets(
                 net.space, bench.net.shape, calibrate=CALIBRATE, held_out=config.held_out_nets, pool=POOL, seed=seed
@@ -58,7 +58,7 @@ def profile(
                 parts = plan.plan_parts(net.space, random.Random(f"{seed}/parts"))
                 bench.measure_parts(parts, until=PARTS_UNTIL * seconds)
                 _measure_nets(bench, nets, choose, until=seconds)
-        with track("held out", len(nets.held_out) + config.repeat_nets) as tracker:
+        with track("held out", len(nets.held_out) + config.repeat_nets, "nets") as tracker:
             bench.examine(nets.held_out, config.repeat_nets, tracker)
     if not bench.rows:
         raise MeasurementError(

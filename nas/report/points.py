@@ -1,6 +1,5 @@
 """Evaluated archs from the rows of logs, and the numbers of values that anybody may have written."""
 
-import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from typing import Any
 from nas.arch import Arch, BlockArch
 from nas.errors import ArchError
 from nas.report.files import Files, is_row
-from nas.untrusted import Tail
+from nas.untrusted import Tail, mapping, number
 
 Row = Mapping[str, Any]
 
@@ -102,21 +101,6 @@ def numbers(values: Any) -> dict[str, float]:
     """The finite numbers of a mapping."""
     found = {sys.intern(str(name)): number(value) for name, value in mapping(values).items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def number(value: Any) -> float | None:
-    """A finite number, or None."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # an integer beyond what a float can hold
-        return None
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """A mapping, empty if the value is none."""
-    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
 
 
 def rows(value: Any) -> list[dict[str, Any]]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nas.report.files import JSON_BYTES, LOG_BYTES, Files, changed_last
-from nas.report.points import Point, Points, Row, Rows, arch_of, mapping, number, numbers, points_of, rows
+from nas.report.points import Point, Points, Row, Rows, arch_of, numbers, points_of, rows
 from nas.run import Run
 from nas.searching.objectives import METRICS
 from nas.train.checkpoint import WEIGHTS
+from nas.untrusted import mapping, number
 
 __all__ = [
     "JSON_BYTES",

@@ -1,6 +1,5 @@
 """The figures of `summary.json` as text for a terminal, with the front as a table and a small plot."""
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from nas.report.alone import Alone, trained_alone
 from nas.report.figures import Evaluated, FrontPoint, evaluated_points, front_points
 from nas.report.ranking import agreement_cells, rival_cells, sentences, trust
 from nas.report.read import Record, read
+from nas.report.terminal import fitted, plot, stairs
 from nas.run import Run
 
 DOCUMENTED: Mapping[str, str] = {
@@ -72,16 +72,18 @@ DOCUMENTED: Mapping[str, str] = {
 }
 """Every dotted name of `summary.json` and what it means; `<…>` stands for one part of a name."""
 
-PLOT_WIDTH, PLOT_HEIGHT = 60, 14
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def text(run: Run) -> str:
-    """All figures by group, the front as a table, and a plot of quality over latency."""
+def text(run: Run, width: int | None = None) -> str:
+    """All figures, what was trained alone, the ranking, and at the end the front as a table and a plot.
+
+    `width` is that of the terminal; without one no line is cut.
+    """
     record = read(run)
-    parts = [_figures(record.summary), _table(record), _alone(record), _plot(record), _ranking(record)]
+    parts = [_figures(record.summary), _ranking(record), _alone(record), _table(record), _plot(record, width)]
     parts += [f"skipped {line}" for line in record.skipped]
-    return "\n\n".join([f"run {record.name}", *(part for part in parts if part)])
+    return fitted("\n\n".join([f"run {record.name}", *(part for part in parts if part)]), width)
 
 
 def front_table(run: Run) -> str:
@@ -197,28 +199,16 @@ def _row(point: FrontPoint) -> tuple[str, ...]:
     )
 
 
-def _plot(record: Record) -> str:
+def _plot(record: Record, width: int | None) -> str:
     points, seen = front_points(record), evaluated_points(record)
     if not points and not seen:
         return ""
-    places = {"·": _places(seen), "●": _places(points)}
-    (left, right), (low, high) = (_range(axis) for axis in zip(*itertools.chain(*places.values()), strict=True))
-    grid = [[" "] * PLOT_WIDTH for _ in range(PLOT_HEIGHT)]
-    for mark, group in places.items():
-        for x, y in group:
-            column = round((x - left) / (right - left) * (PLOT_WIDTH - 1))
-            grid[round((high - y) / (high - low) * (PLOT_HEIGHT - 1))][column] = mark
-    label = [f"{high:.4g}", *[""] * (PLOT_HEIGHT - 2), f"{low:.4g}"]
-    body = columns([(name, "│" + "".join(row)) for name, row in zip(label, grid, strict=True)], right=(0,))
-    pad = " " * max(map(len, label))
-    ends = f"{left:.3g}{f'{right:.3g} ms'.rjust(PLOT_WIDTH - len(f'{left:.3g}'))}"
-    return f"{record.metric} over latency: ● measured, · evaluated\n{body}\n{pad}  └{'─' * PLOT_WIDTH}\n{pad}   {ends}"
+    places, measured = _places(seen), _places(points)
+    best = stairs(places, is_less=not record.is_maximised)
+    better = "more" if record.is_maximised else "less"
+    title = f"{record.metric} over latency, {better} is better: ● measured, ○ best as evaluated, · evaluated"
+    return f"{title}\n{plot({'·': places, '○': best, '●': measured}, 'ms', width)}"
 
 
 def _places(group: Sequence[Evaluated] | Sequence[FrontPoint]) -> list[tuple[float, float]]:
     return [(point.latency_ms, point.quality) for point in group]
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)

@@ -32,8 +32,8 @@ def search(  # noqa: PLR0913 (the parts of a search)
     pace = pace or Pace()
     loop = Ordered if pace.reproducible and executor.capacity > 1 else Loop
     running = loop(problem, strategy, executor, archive, budget, known or {}, pace)
-    with track(label, budget) as tracker:
-        tracker.set(archive.spent)
+    with track(label, budget, "evaluations") as tracker:
+        tracker.resume(archive.spent)
         while executor.pending or archive.spent + pace.fidelities[0] <= budget + EXACT:
             running.feed()
             if running.is_exhausted and not running.is_fed and not executor.pending and not archive.claimed:

@@ -115,7 +115,7 @@ def _member(asked: Mapping[str, Any]) -> None:
 def _watched(run: Run, steps: int, on_log: OnLog | None) -> Iterator[None]:
     """Shows how far the leader is, from what it has logged."""
     log, offset = run.log(LOG), 0
-    with track("train", steps) as tracker:
+    with track("train", steps, "steps") as tracker:
 
         def look() -> None:
             nonlocal offset

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from nas.errors import ConfigError
 
-
 Placed = tuple[float, tuple[int, ...]]
 
 

@@ -31,9 +31,9 @@ def fit(
         trainer.load(state)
     first = 0 if state is None else int(state["step"])
     trainer.net.train()
-    saved = time.monotonic()
-    with cpu_threads(trainer.config.threads), track("train" if name == "supernet" else "retrain", steps) as progress:
-        progress.set(first)
+    saved, label = time.monotonic(), "train" if name == "supernet" else "retrain"
+    with cpu_threads(trainer.config.threads), track(label, steps, "steps") as progress:
+        progress.resume(first)
         for step in range(first, steps):
             figures = trainer.step(step)
             progress.advance(1, short(figures))

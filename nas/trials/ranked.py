@@ -90,7 +90,7 @@ class Ranked:
         """The metric on val with the supernet's weights; each is on disk once it is known."""
         log, place = self.job.run.log(INHERITED), {"supernet": self.supernet, "data": self.data.digest}
         known = {row["digest"]: row["value"] for row in log.rows() if place.items() <= row.items()}
-        with track("inherited", len(self.archs)) as progress:
+        with track("inherited", len(self.archs), "nets") as progress:
             for digest, arch in self.archs.items():
                 if digest not in known:
                     known[digest] = evaluate(self.job.net, arch, self.job.task, self.data.val)

@@ -152,11 +152,11 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _watched(labels: Sequence[str], done: Done, stage: str) -> Iterator[None]:
     """Shows how far the trials are, from what they have written; on the way because Tune holds the main thread."""
-    with track(stage, len(labels)) as tracker:
+    with track(stage, len(labels), "trials") as tracker:
 
         def look() -> None:
             shares = [done(label) for label in labels]
-            tracker.set(sum(shares), f"{sum(share >= 1 for share in shares)} of {len(labels)} trials")
+            tracker.set(sum(shares), f"{sum(share >= 1 for share in shares)} ended")
 
         with watching(look, STEP_S):
             yield

@@ -212,6 +212,23 @@ def test_listeners_are_told_of_changes_and_of_nothing_else(served: Served, root:
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_payload_that_is_fetched_is_news_once(served: Served, root: Path) -> None:
+    path = address(root / "one")
+    served.get(f"{path}/payload")
+    listener = Listener(served, f"{path}/events")
+    assert listener.waits_for("id: ")
+    Run.at(root / "one").record({"figure": 1})
+    assert listener.waits_for("data: changed")
+    Run.at(root / "one").record({"figure": 2})  # between the event and the payload that it causes
+    time.sleep(1.1)
+    served.get(f"{path}/payload")
+    beats = listener.text.count("still here")
+    assert listener.waits_for("still here", beats + 3)
+    assert listener.text.count("data: changed") == 1
+    listener.close()
+
+
+@pytest.mark.usefixtures("quick")
 def test_who_comes_back_is_told_what_was_missed(served: Served, root: Path) -> None:
     first = Listener(served, f"{address(root / 'one')}/events")
     assert first.waits_for("id: ")

@@ -1,5 +1,6 @@
 """What the list says of a run, as a search, a training or whoever wrote the folder leaves it."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,19 @@ def test_a_training_is_followed_by_its_log(run: Run, watch: Watch) -> None:
         log.append({"step": 199})
         seen = look(watch)
     assert (seen.state, seen.done, seen.total, seen.unit) == ("running", 200, 400, "steps")
+
+
+def test_a_profile_is_followed_by_the_clock_and_a_retraining_by_its_results(run: Run, watch: Watch) -> None:
+    run.write_json("retrain/old/result.json", {})
+    os.utime(run.path / "retrain/old/result.json", (1, 1))
+    run.write_json("run.json", {"settings": {"profile": {"minutes": 0.5}}})
+    with at_work(run.path, "profile"):
+        seen = look(watch)
+    assert 0 <= seen.done < 10 and (seen.total, seen.unit) == (30.0, "s")
+    with at_work(run.path, "retrain"):
+        assert look(watch).done == 0
+        run.write_json("retrain/new/result.json", {})
+        assert (look(watch).done, look(watch).unit) == (1, "nets")
 
 
 def test_a_search_is_followed_by_its_journal(run: Run, watch: Watch) -> None:
