@@ -1,8 +1,8 @@
 """Kinds of token mixing, one file each in the folder of its family. The folders are the registry.
 
-Files beside the folders are what operators share and no operators themselves: `contract`, `pattern` and `recurrence` for
-most, `key_selection`, `chosen_blocks`, `head_kinds` and `sparse_linear` for sparse ones, `taps` for
-convolutions, `offset_bias` for biases by offset.
+Files beside the folders are what operators share and no operators themselves: `contract`, `pattern` and `recurrence`
+for most, `key_selection`, `chosen_blocks`, `head_kinds` and `sparse_linear` for sparse ones, `taps` for convolutions,
+`offset_bias` for biases by offset.
 """
 
 import dataclasses

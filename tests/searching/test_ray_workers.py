@@ -81,7 +81,7 @@ def test_tasks_wait_for_actors_that_have_started(local_ray: Any, points: list[An
         # two slots, three workers: the third never starts, and nothing waits for it
         results = finish(executor, points[1:40])
         assert {result.point for result in results} == set(points[1:40])
-        assert len({result.values["pid"] for result in results}) == 2
+        assert len({result.values["pid"] for result in results}) <= 2
     finally:
         executor.close()
 
