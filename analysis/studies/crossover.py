@@ -1,13 +1,16 @@
-"""When does an operator beat softmax? Time of one mixer over sequence length and image size, runtime by runtime.
+"""When does an operator beat softmax? Time of one mixer over sequence length and image size, for every operator.
 
-    python -m analysis.studies.crossover [runtime ...] [--figure FILE]
+    python -m analysis.studies.crossover [runtime ...] [--domain causal sequence image] [--figure FILE]
 
-Width 64, 4 heads of 16, batch 1, one thread; each operator at the cheapest knobs that `lm_small` and `vit_small` offer
-for 4 heads, with its norm, layer-scale and residual. Every time is taken in turn with softmax at the same size, so that
-the ratio is free of drift; medians, random weights. A mixer that does not run at a size or on a runtime is left out.
+Width 64, 4 heads of 16, batch 1, one thread; each operator at the suggested knobs with the fewest FLOPs at that size
+(and, at the largest size, at those with the most), with its norm, layer-scale and residual. It is timed in turn with
+softmax of the same domain, so that the ratio is free of drift; medians, random weights. An operator is timed on the
+first of causal sequences and sequences where it is legal, and on images. What does not run at a size or on a runtime is
+left out.
 """
 
 import argparse
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,65 +18,90 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from nas import operators
-from nas.arch import NONE, Arch, BlockArch, OperatorArch, StageArch
+from nas.arch import OperatorArch
+from nas.catalogue.beside import beside_softmax
+from nas.catalogue.cards import Card, Shape, cards, figures, varied
 from nas.errors import NasError
 from nas.operators.contract import Site
-from nas.profiling import ProfileConfig, time_interleaved
-from nas.profiling.parts import Part
-from nas.profiling.pieces import cut_part
-from nas.profiling.program import Program
-from nas.profiling.workload import workload
-from nas.resources import ROOT
-from nas.shapes import ImageShape, TaskShape, TokenShape
-from nas.space import SearchSpace, load_space
-from nas.supernet import Supernet
+from nas.profiling import ProfileConfig
+from nas.shapes import Domain
 
-DIM, HEADS = 64, 4
-SOFTMAX = OperatorArch.of("softmax", num_heads=HEADS, num_kv_heads=HEADS, head_dim=16)
-LENGTHS: Mapping[str, Sequence[int]] = {
+HEADS = 4
+SHAPE = Shape(width=64, heads=HEADS, head_dim=16)
+SIZES: Mapping[Domain, Sequence[int]] = {
     "causal": (64, 128, 256, 512, 1024, 2048, 4096),
-    "image": (28, 56, 84, 112, 168),
+    "sequence": (64, 256, 1024, 4096),
+    "image": (49, 196, 784, 1764),
 }
-SPACES = {"causal": "lm_small", "image": "vit_small"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One mixer at one size: its time, and that time over softmax's."""
+    """One mixer at one size: its time, and that time over softmax's; `dearest` at its most costly suggested knobs."""
 
     runtime: str
-    domain: str
+    domain: Domain
     tokens: int
+    family: str
     operator: str
     ms: float
     ratio: float
+    dearest: float | None = None
 
 
-def measure(runtime: str) -> Iterator[Point]:
-    """All points of a runtime, size by size."""
+def measure(runtime: str, domain: Domain) -> Iterator[Point]:
+    """All points of a runtime and domain, operator by operator."""
     config = ProfileConfig(runtime=runtime)
-    for domain, sizes in LENGTHS.items():
-        space = load_space(yaml.safe_load((ROOT / "search_spaces" / f"{SPACES[domain]}.yaml").read_text()))
-        for size in sizes:
-            shape = _shape(domain, size)
-            chosen = _cheapest(space, shape)
-            programs = {op.name: p for op in chosen if (p := _program(space, shape, op, config)) is not None}
-            reference = programs.pop("softmax")
-            timings, softmax = time_interleaved(list(programs.values()), reference, config.timer)
-            times = {"softmax": softmax.median_ms}
-            times |= {name: t.median_ms for name, t in zip(programs, timings, strict=True)}
-            for name, ms in times.items():
-                yield Point(
-                    runtime=runtime,
-                    domain=domain,
-                    tokens=_tokens(shape),
-                    operator=name,
-                    ms=ms,
-                    ratio=ms / softmax.median_ms,
-                )
+    for card in cards():
+        if not _is_timed(card, domain):
+            continue
+        for tokens in SIZES[domain]:
+            try:
+                yield _point(card, _site(domain, tokens), config)
+            except (NasError, RuntimeError) as error:
+                print(f"left out {card.name} at {tokens} tokens: {error}", flush=True)
+
+
+def _is_timed(card: Card, domain: Domain) -> bool:
+    is_second = domain == "sequence" and "causal" in card.domains and card.name != "softmax"
+    return domain in card.domains and not is_second
+
+
+def _site(domain: Domain, tokens: int) -> Site:
+    side = math.isqrt(tokens)
+    grid = (side, side) if domain == "image" else None
+    return Site(embed_dim=SHAPE.width, tokens=tokens, domain=domain, grid=grid)
+
+
+def _point(card: Card, site: Site, config: ProfileConfig) -> Point:
+    archs = _by_flops(card, site)
+    is_last = site.tokens == SIZES[site.domain][-1]
+    timed = beside_softmax([archs[0]], site, HEADS, SHAPE.head_dim, config)[0]
+    more = beside_softmax([archs[-1]], site, HEADS, SHAPE.head_dim, config)[0] if is_last and len(archs) > 1 else None
+    return Point(
+        runtime=config.runtime,
+        domain=site.domain,
+        tokens=site.tokens,
+        family=card.family,
+        operator=card.name,
+        ms=timed.ms,
+        ratio=timed.over_softmax,
+        dearest=more.over_softmax if more else None,
+    )
+
+
+def _by_flops(card: Card, site: Site) -> list[OperatorArch]:
+    """Suggested knobs that fit, the cheapest first; `NasError` if none does."""
+    able, last = [], None
+    for arch in varied(card, SHAPE):
+        try:
+            able.append(figures(arch, site))
+        except NasError as error:
+            last = error
+    if not able and last is not None:
+        raise last
+    return [found.arch for found in sorted(able, key=lambda found: found.flops)]
 
 
 def crossover(points: Sequence[Point]) -> float:
@@ -92,64 +120,36 @@ def crossover(points: Sequence[Point]) -> float:
     return one.tokens * (other.tokens / one.tokens) ** share
 
 
-def _shape(domain: str, size: int) -> TaskShape:
-    if domain == "image":
-        return ImageShape(channels=1, height=size, width=size, classes=10)
-    return TokenShape(vocab=256, tokens=size, classes=256)
-
-
-def _tokens(shape: TaskShape) -> int:
-    return shape.tokens if isinstance(shape, TokenShape) else (shape.height // 4) ** 2
-
-
-def _cheapest(space: SearchSpace, shape: TaskShape) -> list[OperatorArch]:
-    tokens = _tokens(shape)
-    side = math.isqrt(tokens)
-    grid = (side, side) if isinstance(shape, ImageShape) else None
-    site = Site(embed_dim=DIM, tokens=tokens, domain=space.frame.domain, grid=grid)
-    offered: dict[str, list[OperatorArch]] = {}
-    for op in dict.fromkeys(op for block in space.stages[0].blocks for op in block.operators):
-        if all(op[knob] == HEADS for knob in ("num_heads", "num_kv_heads") if knob in op) and op.name != NONE:
-            offered.setdefault(op.name, []).append(op)
-
-    def flops(op: OperatorArch) -> int:
-        return operators.get(op.name).cost(operators.parse(op), site).flops
-
-    return [min(same, key=flops) for same in offered.values()]
-
-
-def _program(space: SearchSpace, shape: TaskShape, op: OperatorArch, config: ProfileConfig) -> Program | None:
-    source = (BlockArch(SOFTMAX),) if operators.get(op.name).consumes else ()
-    arch = Arch((StageArch(DIM, (*source, BlockArch(op))),))
-    alone = space.only(arch)
-    try:
-        torch.manual_seed(0)
-        net = Supernet(alone, shape).eval()
-        part = Part(kind="mixer", stage=0, embed_dim=DIM, operator=op)
-        return cut_part(net, part, workload(alone, shape), seed=0).program(config.engine())
-    except NasError as error:
-        print(f"left out {op.name} at {_tokens(shape)} tokens: {error}")
-        return None
-
-
 def table(points: Sequence[Point]) -> str:
-    """Rows of operators, columns of tokens: time over softmax's; then the crossover."""
+    """Rows of operators by family, columns of tokens: time over softmax's; then the crossover."""
     lines = []
     for runtime, domain in dict.fromkeys((p.runtime, p.domain) for p in points):
         here = [p for p in points if (p.runtime, p.domain) == (runtime, domain)]
         sizes = sorted({p.tokens for p in here})
         softmax = {p.tokens: p.ms for p in here if p.operator == "softmax"}
+        last = f"{sizes[-1]}, most FLOPs"
         lines += [
             f"\n{runtime}, {domain}: time over softmax's",
-            f"| tokens | {' | '.join(map(str, sizes))} | faster from |",
+            f"| family | operator | {' | '.join(map(str, sizes))} | {last} | faster from |",
+            "|---" * (len(sizes) + 4) + "|",
+            f"| | softmax, ms | {_cells(softmax, sizes, '.3g')} | | |",
         ]
-        lines += ["|---" * (len(sizes) + 2) + "|", f"| softmax, ms | {_cells(softmax, sizes, '.3g')} | |"]
-        for name in sorted({p.operator for p in here} - {"softmax"}):
-            own = [p for p in here if p.operator == name]
-            start = crossover(own)
-            said = "nowhere" if math.isinf(start) else f"{start:.0f}"
-            lines.append(f"| {name} | {_cells({p.tokens: p.ratio for p in own}, sizes, '.2f')} | {said} |")
+        lines += [_row(name, [p for p in here if p.operator == name], sizes) for name in _ordered(here)]
     return "\n".join(lines)
+
+
+def _ordered(points: Sequence[Point]) -> list[str]:
+    """Names by family, and in it by the ratio at the largest size."""
+    last = {p.operator: (p.family, p.ratio) for p in sorted(points, key=lambda p: p.tokens)}
+    return sorted((name for name in last if name != "softmax"), key=last.__getitem__)
+
+
+def _row(name: str, own: Sequence[Point], sizes: Sequence[int]) -> str:
+    start = crossover(own)
+    said = "nowhere" if math.isinf(start) else f"{start:.0f}"
+    dearest = next((f"{p.dearest:.2f}" for p in own if p.dearest is not None), "")
+    cells = _cells({p.tokens: p.ratio for p in own}, sizes, ".2f")
+    return f"| {own[0].family} | {name} | {cells} | {dearest} | {said} |"
 
 
 def _cells(values: Mapping[int, float], sizes: Sequence[int], form: str) -> str:
@@ -182,11 +182,15 @@ def draw(points: Sequence[Point], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runtime", nargs="*", default=["eager", "onnxruntime"])
+    parser.add_argument("runtime", nargs="*", default=["eager"])
+    parser.add_argument("--domain", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--figure", type=Path, default=None)
     asked = parser.parse_args()
-    points = [point for runtime in asked.runtime for point in measure(runtime)]
-    print(table(points))
+    torch.set_num_threads(1)
+    points = []
+    for runtime, domain in itertools.product(asked.runtime, asked.domain):
+        points += measure(runtime, domain)
+        print(table([p for p in points if (p.runtime, p.domain) == (runtime, domain)]), flush=True)
     if asked.figure:
         draw(points, asked.figure)
 

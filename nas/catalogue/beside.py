@@ -32,9 +32,13 @@ class Timed:
     over_softmax: float
 
 
-def beside_softmax(archs: Sequence[OperatorArch], site: Site, heads: int, head_dim: int) -> list[Timed]:
-    """Times of the mixers with norm, layer-scale and residual, batch 1, one thread; `MeasurementError`."""
-    config = ProfileConfig()
+def beside_softmax(
+    archs: Sequence[OperatorArch], site: Site, heads: int, head_dim: int, config: ProfileConfig | None = None
+) -> list[Timed]:
+    """Times of the mixers with norm, layer-scale and residual, by default eager, batch 1, one thread;
+    `MeasurementError`.
+    """
+    config = config or ProfileConfig()
     softmax = OperatorArch.of("softmax", num_heads=heads, num_kv_heads=heads, head_dim=head_dim)
     rival, *programs = (_program(arch, site, config) for arch in (softmax, *archs))
     timings, whole = time_interleaved(programs, rival, config.timer)
@@ -90,5 +94,5 @@ def source(arch: OperatorArch) -> OperatorArch:
 
 def _shape(site: Site) -> TaskShape:
     if site.grid is None:
-        return TokenShape(vocab=256, tokens=site.tokens, classes=256)
+        return TokenShape(vocab=256, tokens=site.tokens, classes=256, is_causal=site.is_causal)
     return ImageShape(channels=1, height=PATCH * site.grid[0], width=PATCH * site.grid[1], classes=10)

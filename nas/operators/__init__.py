@@ -2,7 +2,7 @@
 
 Files beside the folders are what operators share and no operators themselves: `contract`, `pattern` and `recurrence`
 for most, `key_selection`, `chosen_blocks`, `head_kinds` and `sparse_linear` for sparse ones, `taps` for convolutions,
-`offset_bias` for biases by offset.
+`offset_bias` and `rotary` for places.
 """
 
 import dataclasses

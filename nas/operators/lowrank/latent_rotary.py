@@ -22,9 +22,9 @@ from nas.kernels import attention
 from nas.operators.contract import Context, Cost, HeadKnobs, Site, projection_cost
 from nas.operators.lowrank import latent
 from nas.operators.lowrank.latent import Latent
+from nas.operators.rotary import rates, turned
 
 OUT = frozenset("o")
-SLOWEST, PAIRS = 10000.0, 32
 State = tuple[Tensor, Tensor]
 """Latents `[B, T, R]` and the keys' rotary part `[B, T, 2P]`."""
 
@@ -147,16 +147,3 @@ class Mixer(Latent[Knobs]):
         q = self.up_q(compressed, knobs.num_heads, knobs.head_dim).transpose(1, 2)
         turning_q = self.turn_q(compressed, knobs.num_heads, knobs.rotary_pairs, 2).transpose(1, 2)
         return q, turned(turning_q, first), turned(self.turn_k(x, knobs.rotary_pairs, 2), first)
-
-
-def turned(x: Tensor, first: int) -> Tensor:
-    """Pairs `[..., T, P, 2]` turned by the places of their tokens, the first of which is `first`, `[..., T, 2P]`."""
-    places = torch.arange(first, first + x.shape[-3], device=x.device, dtype=x.dtype)
-    angles = places[:, None] * rates(x.shape[-2], x)
-    cos, sin, (a, b) = angles.cos(), angles.sin(), x.unbind(-1)
-    return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2)
-
-
-def rates(pairs: int, like: Tensor) -> Tensor:
-    """Radians per token of the first pairs, `[P]`."""
-    return SLOWEST ** -(torch.arange(pairs, device=like.device, dtype=like.dtype) / PAIRS)

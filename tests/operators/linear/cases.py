@@ -15,4 +15,5 @@ KNOBS: Mapping[str, Sequence[Knobs]] = {
         {**MHA, "feature_map": "hedgehog", "feature_dim": 8},
         {**GQA, "feature_map": "spherical", "feature_dim": 8},
     ],
+    "local_linear": [{**GQA, "iterations": 2}, {**MHA, "iterations": 3}],
 }

@@ -3,7 +3,8 @@ import torch
 
 from nas.operators.contract import Site
 from nas.operators.lowrank.latent import factors
-from nas.operators.lowrank.latent_rotary import Knobs, Mixer, turned
+from nas.operators.lowrank.latent_rotary import Knobs, Mixer
+from nas.operators.rotary import turned
 
 KNOBS = {"num_heads": 3, "head_dim": 8, "kv_rank": 5, "query_rank": 7, "rotary_pairs": 2}
 
