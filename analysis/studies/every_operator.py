@@ -49,7 +49,7 @@ class Task:
 TASKS = {
     "vision": Task(DataConfig(name="fashion_mnist"), 4, {"patch": 4}, 32, 3e-3),
     "language": Task(DataConfig(name="text", seq_len=128, val_share=0.05, val_size=500), 4, {"conv": 0}, 16, 5e-3),
-    "recall": Task(DataConfig(name="recall", seq_len=64, val_share=0.05, vocab=256, pairs=4), 2, {"conv": 3}, 64, 6e-3),
+    "recall": Task(DataConfig(name="recall", seq_len=48, val_share=0.05, vocab=128, pairs=4), 2, {"conv": 3}, 64, 6e-3),
 }
 
 
