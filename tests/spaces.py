@@ -15,6 +15,8 @@ RECALL = TokenShape(vocab=64, tokens=64, classes=64)
 
 SHAPES: dict[str, TaskShape] = {
     "digits_tiny": DIGITS,
+    "image_pyramid": FASHION,
+    "image_small": FASHION,
     "lm_tiny": TEXT,
     "lm_short": TEXT,
     "lm_small": TEXT,
