@@ -1,10 +1,14 @@
-// A live page: asks for all that changes when the server says that something did, and keeps what the reader has picked.
+// A live page: asks for all that changes when the server says that something did, or now and then if it cannot say so, and
+// keeps what the reader has picked.
 const LEAST_BETWEEN = 1000;
+const POLL = 10000;
 
 const live = (prefix) => {
   const state = { isAsking: false, isStale: false, last: 0 };
-  const place = make("p", { class: "live", role: "status" }, "live: waiting for news");
-  document.querySelector("main").prepend(place);
+  const place = make("span", { role: "status" }, "live: waiting for news");
+  const links = [make("a", { href: "/" }, "all runs"), " · "];
+  if (!prefix.includes("+")) links.push(make("a", { href: `${prefix}/activity` }, "activity"), " · ");
+  document.querySelector("main").prepend(make("p", { class: "live" }, ...links, place));
   const ask = async () => {
     if (state.isAsking) { state.isStale = true; return; }
     state.isAsking = true;
@@ -26,8 +30,16 @@ const live = (prefix) => {
   };
   const events = new EventSource(`${prefix}/events`);
   events.onmessage = ask;
-  events.onerror = () => { place.textContent = "live: connection lost, trying again"; };
-  events.onopen = ask;
+  let polling = 0;
+  events.onerror = () => {
+    place.textContent = "live: connection lost, trying again";
+    polling ||= setInterval(ask, POLL);
+  };
+  events.onopen = () => {
+    clearInterval(polling);
+    polling = 0;
+    ask();
+  };
 };
 
 const update = async (found) => {
