@@ -8,8 +8,9 @@
     [a_1, a_2] = 2 softmax(W_a x);  out = concat_i(g_i H_i) W_o;  W_r [num_heads, C], W_a [2, C]
     training adds 0.01 E^2 mean_e(share of tokens routed to e * mean probability of e)
 
-The paper's two head routers are the rows of one W_r, row i for head i. Gates mask finished heads: every head is
-computed, as in the paper's code, so neither time nor flops fall; `pairs` count those that reach the output.
+The paper's two head routers are the rows of one W_r, row i for head i. Where all tokens see each other and there are
+enough of them, only the chosen heads are computed. Under a causal mask, and among few tokens, all are, as in the
+paper's code, so that neither time nor flops fall there; `pairs` count those that reach the output.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from nas.elastic import Elastic, Projections
 from nas.errors import ArchError
-from nas.kernels import attention
+from nas.kernels import attention, chosen_heads
 from nas.operators.contract import (
     KV,
     Context,
@@ -35,6 +36,8 @@ from nas.operators.contract import (
 )
 
 BALANCE_WEIGHT = 0.01
+FEWEST, LARGEST_SHARE = 400, 0.75
+"""Tokens and share of all scores from and below which chosen heads alone are faster (one CPU thread)."""
 
 Choice = Callable[[Tensor, int], Tensor]
 
@@ -68,10 +71,13 @@ class Mixer(Operator[Knobs]):
         self.balance = Elastic((2,), (site.embed_dim,))
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
-        """SDPA, then gates."""
+        """SDPA of all heads or of the chosen ones, then gates."""
         q, k, v = qkv(x, projections, knobs, context)
-        y = attention.dense(q, k, v, is_causal=context.site.is_causal)
         gates = self.gates(x, knobs, context)
+        if _is_selective(knobs, context.site):
+            y = _of_chosen(q, k, v, gates, knobs)
+        else:
+            y = attention.dense(q, k, v, is_causal=context.site.is_causal)
         return projections.output(y * gates.transpose(1, 2).unsqueeze(-1), x.shape[-1])
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
@@ -97,11 +103,14 @@ class Mixer(Operator[Knobs]):
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:
-        """Full attention on all heads plus the routers."""
+        """Attention of all heads, or of shared ones and whole blocks of chosen ones, plus the routers."""
         params = (knobs.num_heads + 2) * site.embed_dim
+        rows = knobs.num_heads * site.tokens
+        if _is_selective(knobs, site):
+            rows = _selected_rows(knobs, site)
         inner = Cost(
             params=params,
-            flops=4 * knobs.num_heads * knobs.head_dim * site.tokens**2 + 2 * params * site.tokens,
+            flops=4 * rows * knobs.head_dim * site.tokens + 2 * params * site.tokens,
             kv_cache_bytes=8 * knobs.num_kv_heads * knobs.head_dim * site.tokens,
             pairs=site.allowed_pairs * (knobs.num_shared + knobs.num_routed) / knobs.num_heads,
         )
@@ -126,6 +135,30 @@ class Mixer(Operator[Knobs]):
         levels = 2.0 * self.balance(x, 2).softmax(-1)
         routed_gates = knobs.num_routed * levels[..., 1:] * kept / kept.sum(-1, keepdim=True)
         return torch.cat((knobs.num_shared * levels[..., :1] * shared, routed_gates), dim=-1)
+
+
+def _selected_rows(knobs: Knobs, site: Site) -> int:
+    """Rows of scores when only chosen heads are computed."""
+    routed = chosen_heads.blocks(site.tokens, knobs.num_routed, knobs.num_heads - knobs.num_shared)
+    return knobs.num_shared * site.tokens + routed * chosen_heads.BLOCK
+
+
+def _is_selective(knobs: Knobs, site: Site) -> bool:
+    """Whether computing only the chosen heads is worth its sorting; a matter of sizes, not of inputs."""
+    is_long = not site.is_causal and site.tokens >= FEWEST
+    return is_long and _selected_rows(knobs, site) <= LARGEST_SHARE * knobs.num_heads * site.tokens
+
+
+def _of_chosen(q: Tensor, k: Tensor, v: Tensor, gates: Tensor, knobs: Knobs) -> Tensor:
+    """All heads `[B, H, T, D]`, zero where a head was not chosen."""
+    first, heads = knobs.num_shared, knobs.num_heads
+    k, v = attention.repeat_heads(k, heads), attention.repeat_heads(v, heads)
+    shared = attention.dense(q[:, :first], k[:, :first], v[:, :first])
+    chosen = gates[..., first:].topk(knobs.num_routed, dim=-1).indices
+    found = chosen_heads.attend(q[:, first:], k[:, first:], v[:, first:], chosen)
+    routed = found.new_zeros(*found.shape[:2], heads - first, found.shape[3])
+    routed = routed.scatter(2, chosen.unsqueeze(-1).expand_as(found), found)
+    return torch.cat((shared, routed.transpose(1, 2)), dim=1)
 
 
 def _best(probabilities: Tensor, count: int) -> Tensor:

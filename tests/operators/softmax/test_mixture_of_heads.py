@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from nas import operators
 from nas.arch import OperatorArch
 from nas.errors import ArchError
 from nas.operators.contract import Context, Site
+from tests.operators.harness import counted
 
 HEADS = {"num_heads": 6, "num_kv_heads": 2, "head_dim": 4}
 SITE = Site(embed_dim=20, tokens=17, domain="causal")
@@ -89,3 +91,28 @@ def test_masking_saves_no_flops() -> None:
 def test_more_heads_on_than_there_are_are_refused() -> None:
     with pytest.raises(ArchError, match="num_shared and num_routed .* num_heads = 6, got 3 and 4"):
         operators.parse(OperatorArch.of("mixture_of_heads", **HEADS, num_shared=3, num_routed=4))
+
+
+@pytest.mark.parametrize(("num_shared", "num_routed"), [(1, 1), (2, 2)])
+def test_chosen_heads_alone_give_what_all_heads_give(
+    build: Callable[..., Any], num_shared: int, num_routed: int
+) -> None:
+    site = Site(embed_dim=20, tokens=450, domain="sequence")
+    knobs = {"num_heads": 8, "num_kv_heads": 2, "head_dim": 4, "num_shared": num_shared, "num_routed": num_routed}
+    layer = build("mixture_of_heads", site, **knobs)
+    x = torch.randn(2, 450, 20, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), layer.reference(x), atol=1e-12, rtol=0)
+    for found, expected in zip(layer.gradients(x), layer.gradients(x, by_reference=True), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+
+
+def test_flops_fall_with_the_heads_that_are_chosen(build: Callable[..., Any]) -> None:
+    site = Site(embed_dim=20, tokens=600, domain="sequence")
+    flops = []
+    for num_routed in (1, 2, 7):
+        knobs = {"num_heads": 8, "num_kv_heads": 8, "head_dim": 4, "num_shared": 1, "num_routed": num_routed}
+        layer = build("mixture_of_heads", site, **knobs)
+        x = torch.randn(1, 600, 20, dtype=torch.float64)
+        flops.append(layer.mixer.cost(layer.knobs, site).flops)
+        assert counted(partial(layer, x)) == flops[-1]
+    assert flops[0] < flops[1] < 0.7 * flops[2]
