@@ -13,6 +13,7 @@ KNOBS: Mapping[str, Sequence[Knobs]] = {
         {**GQA, "query_reach": 3, "key_reach": 2, "finish": "plain"},
         {**MHA, "query_reach": 1, "key_reach": 1, "finish": "normed"},
     ],
+    "expert_heads": [{**GQA, "hidden": 9}, {**MHA, "hidden": 5}],
     "head_embeddings": [
         {"num_heads": 3, "head_dim": 8, "form": "add"},
         {"num_heads": 4, "head_dim": 5, "form": "multiply"},

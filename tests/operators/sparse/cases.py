@@ -10,6 +10,10 @@ KNOBS: Mapping[str, Sequence[Knobs]] = {
     "region_routing": [{**GQA, "regions": 3, "topk": 2}, {**MHA, "regions": 2, "topk": 4}],
     "dynamic_mask": [{**GQA, "keep": 5}, {**MHA, "keep": 40}],
     "top_keys": [{**GQA, "keep": 5}],
+    "estimated_blocks": [
+        {**GQA, "block_size": 4, "topk": 2, "estimate": "pooled"},
+        {**MHA, "block_size": 8, "topk": 1, "estimate": "four_bit"},
+    ],
     "expert_choice": [{**GQA, "num_routed": 4, "reduction": 4}, {**MHA, "num_routed": 3, "reduction": 3}],
     "routed_heads": [
         {**MHA, "num_full": 1, "window_size": 7, "num_sink": 2},
