@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from nas.errors import ArchError, CheckpointError
 from nas.journal import finite
 from nas.run import write_atomic
 from nas.shapes import shape_from_dict
-from nas.space.space import Frame, SearchSpace, Stem
+from nas.space.space import Frame, Head, SearchSpace, Stem
 from nas.supernet import Sharing, Subnet, Supernet
 
 FORMAT_VERSION = 1
@@ -46,7 +47,7 @@ def load(path: str | Path) -> nn.Module:
     model = _read_model(folder / MODEL)
     try:
         frame, arch = model["frame"], Arch.from_dict(model["arch"])
-        space = SearchSpace(Frame(**{**frame, "stem": Stem(**frame["stem"])}), ()).only(arch)
+        space = SearchSpace(_frame(frame), ()).only(arch)
         net = Supernet(space, shape_from_dict(model["shape"]), sharing=Sharing(**model["sharing"]))
     except (ArchError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / MODEL} does not describe a network ({error}): export it again") from error
@@ -56,6 +57,11 @@ def load(path: str | Path) -> nn.Module:
     except RuntimeError as error:
         raise CheckpointError(f"{folder / WEIGHTS} holds the weights of another network: export it again") from error
     return Subnet(net, arch).eval()
+
+
+def _frame(values: Mapping[str, Any]) -> Frame:
+    """As `asdict` wrote it; bundles from before heads could be chosen have none."""
+    return Frame(**{**values, "stem": Stem(**values["stem"]), "head": Head(**values.get("head", {}))})
 
 
 def as_json(value: Any) -> bytes:

@@ -12,7 +12,7 @@ from nas.arch import NONE, FfnArch, Knob, OperatorArch
 from nas.config import config, load
 from nas.errors import ArchError
 from nas.shapes import Domain
-from nas.space.space import BlockSpace, Frame, SearchSpace, StageSpace, Stem
+from nas.space.space import BlockSpace, Frame, Head, SearchSpace, StageSpace, Stem
 
 HEADS = ("num_heads", "num_kv_heads", "head_dim")
 FFNS = ("mlp", "swiglu", "chunked", NONE)
@@ -24,6 +24,14 @@ class StemConfig:
 
     patch: Annotated[int, Field(ge=0)] = 0
     conv: Annotated[int, Field(ge=0)] = 0
+
+
+@config
+class HeadConfig:
+    """See `Head`."""
+
+    rank: Annotated[int, Field(ge=0)] = 0
+    count: Annotated[int, Field(ge=1)] = 1
 
 
 @config
@@ -57,14 +65,19 @@ class SpaceConfig:
     domain: Domain
     stem: StemConfig
     stages: tuple[StageConfig, ...]
+    head: HeadConfig = field(default_factory=HeadConfig)
 
 
 def load_space(values: Mapping[str, Any]) -> SearchSpace:
     """The space that the mapping describes; every operator, knob and combination in it is checked."""
     spec = load(SpaceConfig, values)
-    frame = Frame(
-        spec.name, spec.domain, Stem(spec.stem.patch, spec.stem.conv), tuple(stage.reduction for stage in spec.stages)
-    )
+    if spec.head.rank and spec.domain != "image":
+        raise ArchError(
+            f"a head of rank {spec.head.rank} is for images, space {spec.name!r} is {spec.domain}: leave it out"
+        )
+    reductions = tuple(stage.reduction for stage in spec.stages)
+    stem, head = Stem(spec.stem.patch, spec.stem.conv), Head(spec.head.rank, spec.head.count)
+    frame = Frame(spec.name, spec.domain, stem, reductions, head)
     if not spec.stages:
         raise ArchError(f"space {spec.name!r} needs at least one stage")
     return SearchSpace(frame, tuple(_stage(stage, frame) for stage in spec.stages))

@@ -22,13 +22,22 @@ class Stem:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """How an image's last tokens become logits: by their mean (rank 0), or by `count` Gram matrices of that rank."""
+
+    rank: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
-    """What all archs of a space share: domain, stem, and the token reduction in front of each stage, per axis."""
+    """What all archs of a space share: domain, stem, token reduction in front of each stage, per axis, and head."""
 
     name: str
     domain: Domain
     stem: Stem
     reductions: tuple[int, ...]
+    head: Head = Head()
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,9 @@ class SearchSpace:
         """Sixteen hex digits of the content, whatever the name."""
         frame = self.frame
         stem = (frame.stem.patch, frame.stem.conv)
-        content = (frame.domain, stem, frame.reductions, [_content(stage) for stage in self.stages])
+        content = [frame.domain, stem, frame.reductions, [_content(stage) for stage in self.stages]]
+        if frame.head != Head():  # spaces without one are older than heads
+            content.append((frame.head.rank, frame.head.count))
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     @property

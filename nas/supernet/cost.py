@@ -8,14 +8,15 @@ from nas.operators.contract import Cost, Site
 from nas.shapes import TaskShape
 from nas.space.space import Frame
 from nas.supernet.block import block_cost
+from nas.supernet.head import head_cost
 from nas.supernet.layout import block_site, sites
-from nas.supernet.stem import ends_cost, transition_cost
+from nas.supernet.stem import stem_cost, transition_cost
 
 
 def network_cost(frame: Frame, shape: TaskShape, arch: Arch) -> Cost:
     """Parameters, flops, cache bytes and visited pairs of the extracted network for one sample."""
     stages = _stage_sites(frame, shape, arch)
-    total = ends_cost(shape, frame.stem, stages[0], stages[-1])
+    total = stem_cost(shape, frame.stem, stages[0]) + head_cost(frame.head, shape, stages[-1])
     for before, after in itertools.pairwise(stages):
         total += transition_cost(before, after)
     for block, site in _placed(arch, stages):

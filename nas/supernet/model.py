@@ -15,7 +15,8 @@ from nas.shapes import ImageShape, TaskShape
 from nas.space.space import SearchSpace
 from nas.supernet import layout
 from nas.supernet.block import OWN, Block, Sharing
-from nas.supernet.stem import Head, PatchStem, TokenStem, Transition
+from nas.supernet.head import new_head
+from nas.supernet.stem import PatchStem, TokenStem, Transition
 
 M = TypeVar("M", bound=nn.Module)
 Visit = Callable[[Block, Tensor, BlockArch, Context], Tensor]
@@ -39,7 +40,7 @@ class Supernet(nn.Module):
             Transition((a, b), space.frame.reductions[i + 1], self._sites[i].grid)
             for i, (a, b) in enumerate(itertools.pairwise(widths))
         )
-        self.head = Head(shape, widths[-1])
+        self.head = new_head(space.frame.head, shape, widths[-1])
 
     def _blocks(self) -> list[nn.ModuleList]:
         stages = []

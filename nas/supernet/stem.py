@@ -1,4 +1,4 @@
-"""The ends of the network: inputs to tokens, a stage's tokens to the next stage's, and tokens to logits."""
+"""The front of the network, and what lies between stages: inputs to tokens, a stage's tokens to the next stage's."""
 
 import torch
 import torch.nn.functional as F
@@ -100,23 +100,6 @@ class Transition(nn.Module):
         return merged
 
 
-class Head(nn.Module):
-    """Logits: of the mean token for images `[B, classes]`, of every token for sequences `[B, T, classes]`."""
-
-    def __init__(self, shape: TaskShape, embed_dim: int) -> None:
-        super().__init__()
-        self._pools, self._classes = isinstance(shape, ImageShape), shape.classes
-        self.norm = ElasticNorm(embed_dim)
-        self.out = Elastic((shape.classes,), (embed_dim,), bias=True)
-        nn.init.normal_(self.out.weight, std=0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, T, C]` to logits."""
-        x = self.norm(x)
-        logits: Tensor = self.out(x.mean(1) if self._pools else x, self._classes)
-        return logits
-
-
 def example_inputs(shape: TaskShape, batch: int, seed: int) -> Tensor:
     """Inputs of a task's shape: normal floats `[B, channels, H, W]`, or ids below the vocabulary `[B, T]`."""
     generator = torch.Generator().manual_seed(seed)
@@ -125,17 +108,13 @@ def example_inputs(shape: TaskShape, batch: int, seed: int) -> Tensor:
     return torch.randint(shape.vocab, (batch, shape.tokens), generator=generator)
 
 
-def ends_cost(shape: TaskShape, stem: Stem, first: Site, last: Site) -> Cost:
-    """Stem and head at the widths of the first and last site."""
-    pooled = 1 if isinstance(shape, ImageShape) else last.tokens
-    head = Cost(
-        params=(shape.classes + 2) * last.embed_dim + shape.classes, flops=2 * shape.classes * last.embed_dim * pooled
-    )
+def stem_cost(shape: TaskShape, stem: Stem, first: Site) -> Cost:
+    """Cost of the stem at the width of the first site."""
     if isinstance(shape, ImageShape):
         patch = shape.channels * stem.patch**2
         tokens = (shape.height // stem.patch) * (shape.width // stem.patch)
-        return head + Cost(params=(patch + 1 + tokens) * first.embed_dim, flops=2 * patch * first.embed_dim * tokens)
-    return head + Cost(params=(shape.vocab + shape.tokens + stem.conv) * first.embed_dim)
+        return Cost(params=(patch + 1 + tokens) * first.embed_dim, flops=2 * patch * first.embed_dim * tokens)
+    return Cost(params=(shape.vocab + shape.tokens + stem.conv) * first.embed_dim)
 
 
 def transition_cost(before: Site, after: Site) -> Cost:
