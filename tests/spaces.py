@@ -18,6 +18,8 @@ SHAPES: dict[str, TaskShape] = {
     "image_pyramid": FASHION,
     "image_small": FASHION,
     "lm_tiny": TEXT,
+    "long_context": TEXT,
+    "text_small": TEXT,
     "lm_short": TEXT,
     "lm_small": TEXT,
     "lm_table": TEXT,
