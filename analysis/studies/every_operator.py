@@ -5,12 +5,13 @@
 Width 64, 4 heads of 16, four blocks (recall: two) with an MLP of ratio 2; batch and learning rate as in TASKS.
 Each operator has the suggested knobs whose sparsity is nearest to a half, or the first that fit. An operator that reads
 from an earlier block has its source in every other block. Finished trainings are kept in FOLDER and not done again;
-the table has the mean over seeds, its distance to softmax in standard deviations of softmax's seeds, parameters and
-the time of the mixer over softmax's.
+the table has the mean over seeds with their standard deviation, parameters, the time of the mixer over softmax's at the
+task's length, and the fastest operator that is at least as good and faster.
 """
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -131,14 +132,16 @@ def table(bench: Bench, rows: Sequence[dict[str, object]], steps: int) -> str:
     values = {name: [float(str(row["value"])) for row in same] for name, same in found.items()}
     ordered = sorted(found, key=lambda name: statistics.mean(values[name]), reverse=metric.direction == "maximise")
     lines = [f"\n{bench.name}: {metric.name} on val after {steps} steps, {bench.site.tokens} tokens"]
-    lines += ["| operator | knobs | family | mean | ± | seeds | params | time over softmax |", "|---" * 8 + "|"]
-    for name in ordered:
+    lines += ["| operator | knobs | family | mean | ± | seeds | params | time over softmax | beaten by |"]
+    lines += ["|---" * 9 + "|"]
+    for i, name in enumerate(ordered):
         row, scores = found[name][0], values[name]
         spread = f"{statistics.stdev(scores):.3f}" if len(scores) > 1 else ""
         ratio = f"{times[name]:.2f}" if name in times else ""
+        faster = [other for other in ordered[:i] if times.get(other, math.inf) < times.get(name, 0.0)]
         lines.append(
             f"| {name} | {row['knobs']} | {row['family']} | {statistics.mean(scores):.3f} | {spread} | {len(scores)} "
-            f"| {row['params']:,} | {ratio} |"
+            f"| {row['params']:,} | {ratio} | {min(faster, key=times.__getitem__, default='')} |"
         )
     return "\n".join(lines)
 
