@@ -23,16 +23,10 @@ def choose(weights: Tensor, kv_heads: int, block_size: int, topk: int, own: Tens
     return indices.masked_fill(values < 0, -1)
 
 
-def seen(blocks: Tensor, tokens: int, block_size: int, *, is_causal: bool, diagonal: bool = False) -> Tensor:
-    """Pairs inside the chosen blocks, bool `[B, Hkv, T, T]`; the query's own block as well if `diagonal`."""
-    count = -(-tokens // block_size)
-    table = torch.zeros(*blocks.shape[:3], count + 1, dtype=torch.bool, device=blocks.device)
-    table = table.scatter(-1, blocks.masked_fill(blocks < 0, count), True)[..., :count]
-    if diagonal:
-        own = torch.eye(count, dtype=torch.bool, device=blocks.device).repeat_interleave(block_size, dim=0)
-        table = table | own[:tokens]
-    mask = table.repeat_interleave(block_size, dim=-1)[..., :tokens]
-    return mask.tril() if is_causal else mask
+def with_own(blocks: Tensor, block_size: int) -> Tensor:
+    """The chosen blocks of all tokens and each token's own one, `[B, Hkv, T, topk + 1]`."""
+    own = (torch.arange(blocks.shape[2], device=blocks.device) // block_size).unsqueeze(-1)
+    return torch.cat((blocks.masked_fill(blocks == own, -1), own.expand(*blocks.shape[:2], -1, -1)), dim=-1)
 
 
 def newest(blocks: Tensor, tokens: int, block_size: int, *, diagonal: bool = False) -> tuple[Tensor, Tensor]:

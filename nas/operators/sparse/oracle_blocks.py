@@ -18,7 +18,7 @@ from torch import Tensor
 from nas import operators
 from nas.arch import OperatorArch
 from nas.elastic import Elastic, Projections
-from nas.kernels import attention
+from nas.kernels import attention, query_blocks
 from nas.operators import chosen_blocks
 from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, projection_cost, qkv
 from nas.operators.key_selection import take_tokens
@@ -42,7 +42,7 @@ class Knobs(HeadKnobs):
 
 
 class Mixer(Operator[Knobs]):
-    """Keeps a window of keys instead of all; over whole sequences the chosen blocks run as a dense mask."""
+    """Keeps a window of keys instead of all; computes the chosen blocks alone in long sequences and in decoding."""
 
     knobs_type = Knobs
     suggested = {"block_size": (64, 32), "topk": (4, 2), "window_size": (128, 64)}
@@ -56,13 +56,10 @@ class Mixer(Operator[Knobs]):
         self.gates = Elastic((2, max(one.num_heads for one in choices)), (site.embed_dim,))
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
-        """SDPA under the mask of the chosen blocks, and gathered blocks of the window."""
+        """The chosen blocks of each query, by chunks or under a mask, and gathered blocks of the window."""
         q, k, v = qkv(x, projections, knobs)
-        blocks = context.read(chosen_blocks.NAME)
-        mask = chosen_blocks.seen(blocks, x.shape[1], knobs.block_size, is_causal=True)
-        far = attention.dense(
-            q, context.read("k"), context.read("v"), mask=attention.repeat_heads(mask, knobs.num_heads)
-        )
+        keys, values, blocks = (context.read(name) for name in ("k", "v", chosen_blocks.NAME))
+        far = query_blocks.attend(q, keys, values, blocks, knobs.block_size, is_causal=True)
         pattern = placed(window.Mixer.pattern(knobs.near, context.site, x.shape[1]), x.device)
         return self._blend(far, attention.sparse(q, k, v, pattern), x, projections)
 
@@ -104,13 +101,14 @@ class Mixer(Operator[Knobs]):
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:
-        """Scores of all T^2 pairs and of the window's blocks; `pairs` assume full blocks beyond the window."""
+        """Computed scores and those of the window's blocks; `pairs` assume full blocks beyond the window."""
+        far = query_blocks.computed_pairs(site.tokens, knobs.topk, knobs.block_size)
         heads, gates = knobs.num_heads * knobs.head_dim, 2 * knobs.num_heads * site.embed_dim
         near = executed_pairs(window.Mixer.pattern(knobs.near, site, site.tokens))
         keys = knobs.topk * knobs.block_size + knobs.window_size
         inner = Cost(
             params=gates,
-            flops=4 * heads * (site.tokens**2 + near) + 2 * site.tokens * gates,
+            flops=4 * heads * (far + near) + 2 * site.tokens * gates,
             kv_cache_bytes=8 * knobs.num_kv_heads * knobs.head_dim * min(site.tokens, knobs.window_size),
             pairs=chosen_blocks.pairs(site.tokens, keys, is_causal=True),
         )

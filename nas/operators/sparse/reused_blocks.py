@@ -16,7 +16,7 @@ from torch import Tensor
 from nas import operators
 from nas.arch import OperatorArch
 from nas.elastic import Projections
-from nas.kernels import attention
+from nas.kernels import attention, query_blocks
 from nas.operators import chosen_blocks
 from nas.operators.contract import (
     Context,
@@ -41,8 +41,7 @@ class Knobs(HeadKnobs):
 
 
 class Mixer(Operator[Knobs]):
-    """Pays in decoding, where a token reads its blocks alone; over whole sequences every query has blocks of its own,
-    which runs as a dense mask and takes as long as softmax."""
+    """Pays in decoding, where a token reads its blocks alone, and over long sequences (`nas.kernels.query_blocks`)."""
 
     knobs_type = Knobs
     suggested = {"block_size": (64, 32), "topk": (4, 2)}
@@ -50,9 +49,11 @@ class Mixer(Operator[Knobs]):
     consumes = frozenset((chosen_blocks.NAME,))
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
-        """SDPA under the mask of the chosen blocks."""
-        mask = attention.repeat_heads(_mask(x, knobs, context), knobs.num_heads)
-        return projections.output(attention.dense(*qkv(x, projections, knobs), mask=mask), x.shape[-1])
+        """The chosen blocks of each query, by chunks or under a mask."""
+        blocks = chosen_blocks.with_own(context.read(chosen_blocks.NAME), knobs.block_size)
+        q, k, v = qkv(x, projections, knobs)
+        y = query_blocks.attend(q, k, v, blocks, knobs.block_size, is_causal=context.site.is_causal)
+        return projections.output(y, x.shape[-1])
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Query by query over the tokens of its blocks."""
@@ -93,10 +94,11 @@ class Mixer(Operator[Knobs]):
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:
-        """Scores of all T^2 pairs; `pairs` assume full blocks."""
+        """Computed scores; `pairs` assume full blocks."""
         keys = (knobs.topk + 1) * knobs.block_size
+        scored = query_blocks.computed_pairs(site.tokens, knobs.topk + 1, knobs.block_size)
         inner = Cost(
-            flops=4 * knobs.num_heads * knobs.head_dim * site.tokens**2,
+            flops=4 * knobs.num_heads * knobs.head_dim * scored,
             kv_cache_bytes=8 * knobs.num_kv_heads * knobs.head_dim * site.tokens,
             pairs=chosen_blocks.pairs(site.tokens, keys, is_causal=site.is_causal),
         )
@@ -106,8 +108,3 @@ class Mixer(Operator[Knobs]):
     def rank(cls, knobs: Knobs, site: Site) -> int:
         """The head width."""
         return knobs.head_dim
-
-
-def _mask(x: Tensor, knobs: Knobs, context: Context) -> Tensor:
-    blocks, is_causal = context.read(chosen_blocks.NAME), context.site.is_causal
-    return chosen_blocks.seen(blocks, x.shape[1], knobs.block_size, is_causal=is_causal, diagonal=True)

@@ -1,15 +1,24 @@
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 from nas import operators
-from nas.operators.contract import Site
-from nas.operators.sparse.block_routing import Knobs, newest_mask, routed_mask
+from nas.kernels.query_blocks import visible
+from nas.operators.contract import HeadKnobs, Site
+from nas.operators.sparse.block_routing import Knobs, newest_mask, routed_blocks
 from nas.shapes import Domain
+from tests.operators.harness import counted
 
 HEADS = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 6}
+
+
+def routed_mask(q, k, knobs, *, is_causal):
+    """True where a pair is visible, `[B, Hq, T, T]`."""
+    blocks = routed_blocks(q, k, knobs, is_causal=is_causal)
+    return visible(blocks, q.shape[2], knobs.block_size, is_causal=is_causal)
 
 
 def site(tokens: int, domain: Domain = "causal") -> Site:
@@ -75,3 +84,16 @@ def test_the_mask_of_a_step_is_the_last_row(tokens: int, topk: int) -> None:
 def test_query_heads_of_one_kv_group_route_for_themselves() -> None:
     mask = routed_mask(*queries_and_keys(64), Knobs(**HEADS, block_size=4, topk=2), is_causal=True)
     assert not torch.equal(mask[:, 0], mask[:, 1])
+
+
+@pytest.mark.parametrize("domain", ["sequence", "causal"])
+def test_long_sequences_compute_their_blocks_alone(build: Callable[..., Any], domain: Domain) -> None:
+    layer = build("block_routing", site(700, domain), **HEADS, block_size=32, topk=2)
+    x = torch.randn(1, 700, 20, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), layer.reference(x), atol=1e-12, rtol=0)
+    flops = layer.mixer.cost(layer.knobs, site(700, domain)).flops
+    assert (
+        counted(partial(layer, x))
+        == flops
+        < 0.5 * build("softmax", site(700, domain), **HEADS).mixer.cost(HeadKnobs(**HEADS), site(700, domain)).flops
+    )

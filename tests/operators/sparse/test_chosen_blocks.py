@@ -4,8 +4,7 @@ import torch
 
 from nas import operators
 from nas.arch import OperatorArch
-from nas.kernels import attention
-from nas.operators import chosen_blocks
+from nas.kernels import attention, query_blocks
 from nas.operators.contract import Context, Site
 from tests.operators.conftest import build_layer
 
@@ -58,7 +57,7 @@ def test_the_anchors_own_maps_behind_it_keep_its_greatest_weights():
     anchor, context, _ = anchored(topk=2)
     q, k = anchor.projections.query(X, 4, 4), attention.repeat_heads(anchor.projections.key(X, 2, 4), 4)
     scores = (q @ k.mT / 2).masked_fill(~torch.ones(30, 30).tril().bool(), -torch.inf).softmax(-1)
-    mask = chosen_blocks.seen(context.published["blocks"], 30, 4, is_causal=True)
+    mask = query_blocks.visible(context.published["blocks"], 30, 4, is_causal=True)
     group = scores.view(2, 2, 2, 30, 30).amax(2)
     assert mask.gather(-1, group.argmax(-1, keepdim=True)).all()
 
