@@ -8,9 +8,9 @@
 
 Every query token of every query head routes for itself (with the keys of its kv group), so nothing of later tokens
 enters a choice. The price: no block of queries shares its keys. Long sequences sort their pairs of query and block
-(`nas.kernels.query_blocks`): over full causal attention on one CPU thread, 4 heads of 16, one block of 64 takes 1.0, 0.7
-and 0.4 of the time at 1024, 2048 and 4096 tokens, two take 2.4, 1.0 and 1.0, four 2.8, 2.8 and 1.6. Short ones run under
-a dense mask, two to three times slower.
+(`nas.kernels.query_blocks`): over full causal attention on one CPU thread, 4 heads of 16, one block of 64 takes 1.0,
+0.7 and 0.4 of the time at 1024, 2048 and 4096 tokens, two take 2.4, 1.0 and 1.0, four 2.8, 2.8 and 1.6. Short ones run
+under a dense mask, two to three times slower.
 """
 
 from dataclasses import dataclass
