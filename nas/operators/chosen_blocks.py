@@ -8,19 +8,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NAME = "blocks"
+from nas.kernels.attention import repeat_heads
+
+NAME, ROWS = "blocks", 128
+"""Queries whose scores are held at once."""
 
 
 @torch.no_grad()
-def choose(weights: Tensor, kv_heads: int, block_size: int, topk: int, own: Tensor) -> Tensor:
-    """The choice of queries whose own blocks are `own` `[T]`, from their weights `[B, Hq, T, S]`."""
-    tokens = weights.shape[-1]
-    parts = torch.unflatten(F.pad(weights, (0, -tokens % block_size)), -1, (-1, block_size)).amax(-1)
-    best = torch.unflatten(parts, 1, (kv_heads, -1)).amax(2)
-    later = torch.arange(best.shape[-1], device=best.device) > own.unsqueeze(-1)
-    known = F.pad(best.masked_fill(later, -1.0), (0, max(0, topk - best.shape[-1])), value=-1.0)
+def choose(q: Tensor, k: Tensor, block_size: int, topk: int, *, is_causal: bool) -> Tensor:
+    """The choice of the last queries `[B, Hq, Q, D]` among all T keys `[B, Hkv, T, D]`, some queries at a time."""
+    first, kv_heads = k.shape[2] - q.shape[2], k.shape[1]
+    keys, q = repeat_heads(k, q.shape[1]).transpose(-1, -2), q * q.shape[3] ** -0.5
+    found = []
+    for start in range(0, q.shape[2], ROWS):
+        some = q[:, :, start : start + ROWS]
+        stop = first + start + some.shape[2] if is_causal else k.shape[2]
+        scores = some @ keys[..., :stop]
+        if is_causal:
+            hidden = torch.ones(some.shape[2], stop, dtype=torch.bool, device=q.device).triu(first + start + 1)
+            scores = scores.masked_fill(hidden, -torch.inf)
+        found.append(_best(scores, kv_heads, block_size, topk))
+    return torch.cat(found, dim=2)
+
+
+def scored(queries: int, keys: int, *, is_causal: bool) -> int:
+    """Pairs that `choose` computes scores for."""
+    sizes = [min(ROWS, queries - start) for start in range(0, queries, ROWS)]
+    ends = [keys - queries + start for start in range(0, queries, ROWS)]
+    return sum(size * (end + size if is_causal else keys) for size, end in zip(sizes, ends, strict=True))
+
+
+def _best(scores: Tensor, kv_heads: int, block_size: int, topk: int) -> Tensor:
+    """Blocks of the greatest weights, from scores `[B, Hq, Q, S]`."""
+    peaks = F.pad(scores, (0, -scores.shape[-1] % block_size), value=-torch.inf)
+    peaks = peaks.reshape(*scores.shape[:3], -1, block_size).amax(-1)
+    if scores.shape[1] > kv_heads:  # only then heads compare, by their weights
+        peaks = peaks - scores.logsumexp(-1, keepdim=True)
+        peaks = peaks.reshape(scores.shape[0], kv_heads, -1, *peaks.shape[2:]).amax(2)
+    known = F.pad(peaks, (0, max(0, topk - peaks.shape[-1])), value=-torch.inf)
     values, indices = torch.topk(known, topk)
-    return indices.masked_fill(values < 0, -1)
+    return indices.masked_fill(values == -torch.inf, -1)
 
 
 def with_own(blocks: Tensor, block_size: int) -> Tensor:

@@ -7,7 +7,6 @@ The full layers of "HySparse: A Hybrid Sparse Attention Architecture with Oracle
     by their greatest weight, over the query heads of a kv head
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +29,7 @@ class Knobs(HeadKnobs):
 
 
 class Mixer(Operator[Knobs]):
-    """Holds all weights to look for the greatest, so it is slower than softmax; those behind it are what pays."""
+    """Computes scores a second time to look for the greatest, so it is slower than softmax; those behind it pay."""
 
     knobs_type = Knobs
     suggested = {"block_size": (64, 32), "topk": (4, 2)}
@@ -38,13 +37,12 @@ class Mixer(Operator[Knobs]):
     publishes = frozenset(("k", "v", chosen_blocks.NAME))
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
-        """Explicit weights, since their greatest are asked for."""
+        """SDPA, and scores of some queries at a time."""
         q, k, v = qkv(x, projections, knobs, context)
-        weights = _weights(q, k, is_causal=context.site.is_causal)
-        own = torch.arange(x.shape[1], device=x.device) // knobs.block_size
-        own = own if context.site.is_causal else torch.full_like(own, int(x.shape[1]))
-        context.published[chosen_blocks.NAME] = _chosen(weights, knobs, own)
-        return projections.output(weights @ attention.repeat_heads(v, knobs.num_heads), x.shape[-1])
+        is_causal = context.site.is_causal
+        blocks = chosen_blocks.choose(q, k, knobs.block_size, knobs.topk, is_causal=is_causal)
+        context.published[chosen_blocks.NAME] = blocks
+        return projections.output(attention.dense(q, k, v, is_causal=is_causal), x.shape[-1])
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Query by query."""
@@ -66,11 +64,10 @@ class Mixer(Operator[Knobs]):
     ) -> tuple[Tensor, State]:
         """One decoded token; the state is k, v and the chosen blocks of all tokens so far."""
         q, k, v = qkv(x, projections, knobs, context, cache=None if state is None else state[:2])
-        weights = _weights(q, k, is_causal=False)
-        blocks = _chosen(weights, knobs, torch.tensor([(k.shape[2] - 1) // knobs.block_size], device=x.device))
+        blocks = chosen_blocks.choose(q, k, knobs.block_size, knobs.topk, is_causal=False)
         blocks = blocks if state is None else torch.cat((state[2], blocks), dim=2)
         context.published[chosen_blocks.NAME] = blocks
-        return projections.output(weights @ attention.repeat_heads(v, knobs.num_heads), x.shape[-1]), (k, v, blocks)
+        return projections.output(attention.decode(q, k, v), x.shape[-1]), (k, v, blocks)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> State:
         """k, v and the choice of every token."""
@@ -81,10 +78,11 @@ class Mixer(Operator[Knobs]):
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:
-        """Every allowed pair, and the choice of every token kept."""
+        """Every pair and the scores to choose by; the choice of every token is kept."""
+        again = chosen_blocks.scored(site.tokens, site.tokens, is_causal=site.is_causal)
         kept = knobs.num_kv_heads * (2 * knobs.head_dim + knobs.topk)
         inner = Cost(
-            flops=4 * knobs.num_heads * knobs.head_dim * site.tokens**2,
+            flops=2 * knobs.num_heads * knobs.head_dim * (2 * site.tokens**2 + again),
             kv_cache_bytes=4 * kept * site.tokens,
             pairs=site.allowed_pairs,
         )
@@ -94,15 +92,3 @@ class Mixer(Operator[Knobs]):
     def rank(cls, knobs: Knobs, site: Site) -> int:
         """The head width."""
         return knobs.head_dim
-
-
-def _weights(q: Tensor, k: Tensor, *, is_causal: bool) -> Tensor:
-    scores: Tensor = q @ attention.repeat_heads(k, q.shape[1]).transpose(-1, -2) / math.sqrt(q.shape[-1])
-    if is_causal:
-        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(hidden, -torch.inf)
-    return scores.softmax(-1)
-
-
-def _chosen(weights: Tensor, knobs: Knobs, own: Tensor) -> Tensor:
-    return chosen_blocks.choose(weights, knobs.num_kv_heads, knobs.block_size, knobs.topk, own)
