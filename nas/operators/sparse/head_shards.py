@@ -42,8 +42,9 @@ class Knobs(HeadKnobs):
 
 
 class Mixer(Patterned[Knobs]):
-    """A static mask per head, gathered or dense. On one CPU thread no faster than causal softmax: 1.0 of its time at 1024
-    tokens, 2.1 at 4096. Decoding keeps all keys here, though a head never reads the shards of others again."""
+    """A static mask per head, gathered or dense. On one CPU thread no faster than causal softmax: 1.0 of its time at
+    1024 tokens, 2.1 at 4096. Decoding keeps all keys here, though a head never reads the shards of others again.
+    """
 
     knobs_type = Knobs
     suggested = {"block_size": (64, 32), "num_local": (2, 1), "shards": (4, 2)}
