@@ -1,19 +1,19 @@
 """When does an operator beat softmax? Time of one mixer over sequence length and image size, for every operator.
 
-    python -m analysis.studies.crossover [runtime ...] [--domain causal sequence image] [--figure FILE]
+    python -m analysis.studies.crossover [runtime ...] [--domain causal sequence image] [--keep FILE] [--figure FILE]
 
 Width 64, 4 heads of 16, batch 1, one thread; each operator at the suggested knobs with the fewest FLOPs at that size
 (and, at the largest size, at those with the most), with its norm, layer-scale and residual. It is timed in turn with
 softmax of the same domain, so that the ratio is free of drift; medians, random weights. An operator is timed on the
 first of causal sequences and sequences where it is legal, and on images. What does not run at a size or on a runtime is
-left out.
+left out. Points in `--keep` are not measured again.
 """
 
 import argparse
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nas.arch import OperatorArch
 from nas.catalogue.beside import beside_softmax
 from nas.catalogue.cards import Card, Shape, cards, figures, varied
 from nas.errors import NasError
+from nas.journal import Log
 from nas.operators.contract import Site
 from nas.profiling import ProfileConfig
 from nas.shapes import Domain
@@ -50,13 +51,15 @@ class Point:
     dearest: float | None = None
 
 
-def measure(runtime: str, domain: Domain) -> Iterator[Point]:
-    """All points of a runtime and domain, operator by operator."""
+def measure(runtime: str, domain: Domain, known: Container[tuple[str, str, str, int]]) -> Iterator[Point]:
+    """All points of a runtime and domain that are not known, operator by operator."""
     config = ProfileConfig(runtime=runtime)
     for card in cards():
         if not _is_timed(card, domain):
             continue
         for tokens in SIZES[domain]:
+            if (runtime, domain, card.name, tokens) in known:
+                continue
             try:
                 yield _point(card, _site(domain, tokens), config)
             except (NasError, RuntimeError) as error:
@@ -184,12 +187,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runtime", nargs="*", default=["eager"])
     parser.add_argument("--domain", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--keep", type=Path, default=None)
     parser.add_argument("--figure", type=Path, default=None)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    points = []
+    log = Log(asked.keep) if asked.keep else None
+    points = [Point(**row) for row in log.rows()] if log else []
     for runtime, domain in itertools.product(asked.runtime, asked.domain):
-        points += measure(runtime, domain)
+        known = {(p.runtime, p.domain, p.operator, p.tokens) for p in points}
+        for point in measure(runtime, domain, known):
+            points.append(point)
+            if log:
+                log.append(asdict(point))
         print(table([p for p in points if (p.runtime, p.domain) == (runtime, domain)]), flush=True)
     if asked.figure:
         draw(points, asked.figure)
