@@ -6,7 +6,7 @@ Width 64, 4 heads of 16, batch 1, one thread; each operator at the suggested kno
 (and, at the largest size, at those with the most), with its norm, layer-scale and residual. It is timed in turn with
 softmax of the same domain, so that the ratio is free of drift; medians, random weights. An operator is timed on the
 first of causal sequences and sequences where it is legal, and on images. What does not run at a size or on a runtime is
-left out. Points in `--keep` are not measured again.
+left out, as are sizes beyond one at which it took eight times as long. Points in `--keep` are not measured again.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from nas.operators.contract import Site
 from nas.profiling import ProfileConfig
 from nas.shapes import Domain
 
-HEADS = 4
+HEADS, HOPELESS = 4, 8.0
 SHAPE = Shape(width=64, heads=HEADS, head_dim=16)
 SIZES: Mapping[Domain, Sequence[int]] = {
     "causal": (64, 128, 256, 512, 1024, 2048, 4096),
@@ -61,7 +61,10 @@ def measure(runtime: str, domain: Domain, known: Container[tuple[str, str, str, 
             if (runtime, domain, card.name, tokens) in known:
                 continue
             try:
-                yield _point(card, _site(domain, tokens), config)
+                point = _point(card, _site(domain, tokens), config)
+                yield point
+                if point.ratio > HOPELESS:
+                    break
             except (NasError, RuntimeError) as error:
                 print(f"left out {card.name} at {tokens} tokens: {error}", flush=True)
 
