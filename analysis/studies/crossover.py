@@ -12,7 +12,7 @@ left out, as are sizes beyond one at which it took eight times as long. Points i
 import argparse
 import itertools
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,22 +51,24 @@ class Point:
     dearest: float | None = None
 
 
-def measure(runtime: str, domain: Domain, known: Container[tuple[str, str, str, int]]) -> Iterator[Point]:
-    """All points of a runtime and domain that are not known, operator by operator."""
+def measure(runtime: str, domain: Domain, known: Mapping[tuple[str, str, str, int], float]) -> Iterator[Point]:
+    """All points of a runtime and domain whose ratio is not known, operator by operator."""
     config = ProfileConfig(runtime=runtime)
     for card in cards():
         if not _is_timed(card, domain):
             continue
         for tokens in SIZES[domain]:
-            if (runtime, domain, card.name, tokens) in known:
-                continue
-            try:
-                point = _point(card, _site(domain, tokens), config)
+            ratio = known.get((runtime, domain, card.name, tokens))
+            if ratio is None:
+                try:
+                    point = _point(card, _site(domain, tokens), config)
+                except (NasError, RuntimeError) as error:
+                    print(f"left out {card.name} at {tokens} tokens: {error}", flush=True)
+                    continue
                 yield point
-                if point.ratio > HOPELESS:
-                    break
-            except (NasError, RuntimeError) as error:
-                print(f"left out {card.name} at {tokens} tokens: {error}", flush=True)
+                ratio = point.ratio
+            if ratio > HOPELESS:
+                break
 
 
 def _is_timed(card: Card, domain: Domain) -> bool:
@@ -197,7 +199,7 @@ def main() -> None:
     log = Log(asked.keep) if asked.keep else None
     points = [Point(**row) for row in log.rows()] if log else []
     for runtime, domain in itertools.product(asked.runtime, asked.domain):
-        known = {(p.runtime, p.domain, p.operator, p.tokens) for p in points}
+        known = {(p.runtime, p.domain, p.operator, p.tokens): p.ratio for p in points}
         for point in measure(runtime, domain, known):
             points.append(point)
             if log:
