@@ -57,6 +57,8 @@ class Cut:
 
     def _compare(self, wanted: Tensors, got: Tensors, tolerance: float, remedy: str) -> None:
         for one, other in zip(wanted, got, strict=False):
+            if not one.numel():  # a cache that is empty yet
+                continue
             difference, size = float((one - other.to(one.dtype)).abs().max()), float(one.abs().max())
             if not difference <= tolerance * max(1.0, size):
                 raise MeasurementError(
