@@ -1,9 +1,15 @@
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.command import TINY, call
+
+QUIET = ("gpu", "background-networking", "component-update", "sync")
+FLAGS = ("--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET))
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +29,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = call("run", *TINY, f"run.dir={folder}")
     assert result.returncode == 0, result.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium under Playwright, one for all tests; they are skipped without."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()

@@ -10,10 +10,8 @@ from nas.dashboard.renderer import Renderer
 from nas.presence import at_work
 from nas.run import Run
 from tests.dashboard.conftest import Served, address, serving
-from tests.report.conftest import chromium
 from tests.report.synthetic import HOSTILE, full_run, hostile_run
 
-__all__ = ["chromium"]
 pytestmark = pytest.mark.slow
 PATIENCE = 30_000
 

@@ -1,28 +1,12 @@
-"""A headless browser for the tests of the page; without Chromium and Playwright they are skipped."""
+"""Pages in a headless browser."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-QUIET = ("gpu", "background-networking", "component-update", "sync")
-FLAGS = ("--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET))
 Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """Debian's Chromium under Playwright."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
