@@ -29,11 +29,28 @@ def onnx_bytes(
     """The program as an ONNX file's content, and its opset; names left out are the exporter's."""
     with _quiet(), shared_registry():
         written = torch.onnx.export(
-            program, dynamo=True, verbose=False, input_names=input_names, output_names=output_names
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=input_names,
+            output_names=output_names,
+            custom_translation_table=_translations(),
         )
     if written is None:
         raise MeasurementError("the ONNX exporter gave no program: use another format, or profile.runtime=eager")
     return written.model_proto.SerializeToString(), written.model.opset_imports.get("")
+
+
+@functools.cache
+def _translations() -> dict[Callable[..., object], Callable[..., object]]:
+    """What the exporter has no ONNX for: a stable sort, which is ONNX's TopK, since that puts the lower index first."""
+    from onnxscript import opset18 as op
+
+    def sort(x: object, stable: bool | None = None, dim: int = -1, descending: bool = False) -> object:
+        count = op.Reshape(op.Gather(op.Shape(x), dim, axis=0), op.Constant(value_ints=[1]))
+        return op.TopK(x, count, axis=dim, largest=int(descending), sorted=1)
+
+    return {torch.ops.aten.sort.stable: sort}
 
 
 @contextmanager

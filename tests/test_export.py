@@ -31,6 +31,8 @@ CASES = [
     for i, knobs in enumerate(choices)
 ]
 FEW = [case for case in CASES if case.id in ("image-neighborhood-0", "causal-block_routing-0", "causal-reused_kv-1")]
+FORMS = [case for case in CASES if case.id.endswith("-0") or any(isinstance(v, str) for _, v in case.values[1].knobs)]
+"""The first case of each operator, and others where a word among the knobs makes it another one."""
 NO_PROGRAMS = ExportConfig(formats=())
 
 
@@ -66,7 +68,7 @@ def test_an_operator_survives_export(domain: Domain, operator: OperatorArch, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("domain", "operator"), CASES)
+@pytest.mark.parametrize(("domain", "operator"), FORMS)
 def test_every_operator_survives_export(domain: Domain, operator: OperatorArch, tmp_path: Path) -> None:
     check_every_form(domain, operator, tmp_path)
 
