@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,11 +43,11 @@ def onnx_bytes(
 
 
 @functools.cache
-def _translations() -> dict[Callable[..., object], Callable[..., object]]:
+def _translations() -> dict[Any, Any]:
     """What the exporter has no ONNX for: a stable sort, which is ONNX's TopK, since that puts the lower index first."""
     from onnxscript import opset18 as op
 
-    def sort(x: object, stable: bool | None = None, dim: int = -1, descending: bool = False) -> object:
+    def sort(x: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:  # noqa: ARG001
         count = op.Reshape(op.Gather(op.Shape(x), dim, axis=0), op.Constant(value_ints=[1]))
         return op.TopK(x, count, axis=dim, largest=int(descending), sorted=1)
 
