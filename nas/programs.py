@@ -45,7 +45,9 @@ def onnx_bytes(
 @functools.cache
 def _translations() -> dict[Any, Any]:
     """What the exporter has no ONNX for: a stable sort, which is ONNX's TopK, since that puts the lower index first."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # its types speak of ONNX values, which the exporter makes of numbers
 
     def sort(x: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:  # noqa: ARG001
         count = op.Reshape(op.Gather(op.Shape(x), dim, axis=0), op.Constant(value_ints=[1]))
