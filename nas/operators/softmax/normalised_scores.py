@@ -119,7 +119,9 @@ class Mixer(Operator[HeadKnobs]):
         mean = (q * keys).sum(-1, keepdim=True) / seen
         squares = (q * both[..., width:]).sum(-1, keepdim=True) / seen
         spread = ((squares - mean**2).clamp_min(0.0) + EPS**2).sqrt()
-        y = self.gain[:heads, None, None] * (both[..., :width] - mean * values) / spread
+        # a single key lies at the mean; what rounding leaves of that would grow in the norm behind
+        gain = self.gain[:heads, None, None] * (seen > 1)
+        y = gain * (both[..., :width] - mean * values) / spread
         return self._normed(y + self.offset[:heads, None, None] * values, x, projections)
 
     def _normed(self, y: Tensor, x: Tensor, projections: Projections) -> Tensor:

@@ -148,12 +148,22 @@ def _visible(types: Tensor, knobs: Knobs) -> Tensor:
     """Where m is 1, bool `[B, Hkv, T, T]`, by the last query that sees each token."""
     tokens = types.shape[2]
     position = torch.arange(tokens, device=types.device)
-    ends = torch.where(types[..., GLOBAL] > 0, position, tokens)
-    following = ends.flip(-1).cummin(-1).values.flip(-1)
+    following = _next_global(types[..., GLOBAL] > 0)
     last = torch.where(types[..., SLIDING] > 0, position + knobs.window_size, following)
     last = torch.where(types[..., GLOBAL] > 0, tokens, last).int()
     query = position.int().unsqueeze(-1)
     return (query <= last.unsqueeze(-2)) & (query >= position.int())
+
+
+def _next_global(is_global: Tensor) -> Tensor:
+    """Place of the first global token from each token on, `[..., T]`, T where there is none."""
+    tokens = is_global.shape[-1]
+    count = is_global.long().cumsum(-1)
+    # places by rank; what is not global goes to a slot that nobody reads
+    table = torch.full((*is_global.shape[:-1], tokens + 2), tokens, dtype=torch.long, device=is_global.device)
+    place = torch.arange(tokens, device=is_global.device).expand_as(count)
+    table = table.scatter(-1, torch.where(is_global, count - 1, tokens + 1), place)
+    return table.gather(-1, count - is_global.long())
 
 
 def _mask(types: Tensor, knobs: Knobs) -> Tensor:
