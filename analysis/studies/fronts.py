@@ -13,14 +13,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from nas.pareto import Direction, as_costs, hypervolume, least, unit
+from nas.pareto import Direction
+from nas.report.comparison import common_volumes
 from nas.report.figures import front_points
 from nas.report.read import Record, read
 from nas.run import Run
 
-MARGIN = 0.05
 Places = list[tuple[float, float]]
 
 
@@ -33,14 +31,6 @@ def alone(record: Record) -> Places:
     """Milliseconds and quality on test of the winners, the mean over seeds."""
     won = (row for row in record.retrained.values() if row.get("is_winner"))
     return [(float(row["latency_ms"]), float(row["test"])) for row in won]
-
-
-def volumes(fronts: Sequence[Places], quality: Direction) -> list[float]:
-    """Shares of the common box, in the order of the fronts."""
-    costs = unit(as_costs([place for front in fronts for place in front], ["minimise", quality]))
-    ends = np.cumsum([0, *map(len, fronts)])
-    parts = (costs[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True))
-    return [hypervolume(part, [1.0 + MARGIN] * 2, least(part)) / (1.0 + MARGIN) ** 2 for part in parts]
 
 
 def operators(record: Record) -> str:
@@ -59,7 +49,7 @@ def table(records: Sequence[Record]) -> str:
     """One row per run."""
     quality: Direction = "maximise" if records[0].is_maximised else "minimise"
     kinds = {"searched": [searched(one) for one in records], "alone": [alone(one) for one in records]}
-    found = {kind: volumes(fronts, quality) if all(fronts) else [] for kind, fronts in kinds.items()}
+    found = {kind: common_volumes(fronts, quality) if all(fronts) else [] for kind, fronts in kinds.items()}
     best = max if records[0].is_maximised else min
     lines = [
         f"| run | evaluations | front, ms | best {records[0].metric} | hypervolume | alone: best on test, volume |"

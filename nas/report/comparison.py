@@ -55,7 +55,8 @@ def compare(record: Record, beside: Sequence[Record]) -> Comparison | None:
             left_out.append(f"{name} has {one.metric}, not {record.metric}")
         else:
             able.append((name, device(one), tuple(points)))
-    volumes = _volumes([points for *_, points in able], "maximise" if record.is_maximised else "minimise")
+    fronts = [[(point.latency_ms, point.quality) for point in points] for *_, points in able]
+    volumes = common_volumes(fronts, "maximise" if record.is_maximised else "minimise")
     runs = [Other(name=n, device=d, points=p, hypervolume=v) for (n, d, p), v in zip(able, volumes, strict=True)]
     return Comparison(metric=record.metric, runs=tuple(runs), shared=tuple(_shared(runs)), left_out=tuple(left_out))
 
@@ -74,11 +75,11 @@ def _names(records: Sequence[Record]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
 
 
-def _volumes(fronts: Sequence[Sequence[FrontPoint]], quality: Direction) -> list[float]:
+def common_volumes(fronts: Sequence[Sequence[tuple[float, float]]], quality: Direction) -> list[float]:
+    """Hypervolume of each front of milliseconds and quality, as a share of the box that all of them span together."""
     if not fronts:
         return []
-    rows = [(point.latency_ms, point.quality) for points in fronts for point in points]
-    costs = unit(as_costs(rows, ["minimise", quality]))
+    costs = unit(as_costs([place for front in fronts for place in front], ["minimise", quality]))
     ends = np.cumsum([0, *map(len, fronts)])
     box = (1.0 + MARGIN) ** 2
     parts = (costs[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True))

@@ -67,7 +67,11 @@ def visible(category: Category, segments: Tensor, sinks: int = 1) -> Tensor:
     free = (segments[:, None] < 0) | (segments < 0)
     place = (same & causal).sum(-1)  # of a token in its segment, from 1
     sink = (place <= sinks).expand_as(same)
-    seen = {"document": same, "document_sink": same | sink, "sink": sink | torch.eye(len(segments), dtype=torch.bool)}
+    seen = {
+        "document": same,
+        "document_sink": same | sink,
+        "sink": sink | torch.eye(len(segments), dtype=torch.bool, device=segments.device),
+    }
     return causal & (free | seen[category])
 
 

@@ -21,7 +21,7 @@ from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators import contract
 from nas.operators.contract import Context, Cost, Operator, Site
-from nas.operators.taps import check_kernel, grid_of
+from nas.operators.taps import check_kernel, grid_of, offsets
 
 POOL = 3
 
@@ -75,7 +75,7 @@ class Mixer(Operator[Knobs]):
         near = torch.stack([torch.einsum("oc,bchw->bohw", weight[:, :, i, j], part) for i, j, part in shifts]).sum(0)
         coarse, reach = F.max_pool2d(three, POOL, ceil_mode=True), knobs.kernel_size // 2 + 1
         wide, total = F.pad(coarse, (reach,) * 4), torch.zeros_like(coarse)
-        for tap, along in enumerate(_outwards(knobs.kernel_size)):
+        for tap, (along,) in enumerate(offsets(knobs.kernel_size, "sequence")):
             for which in range(4):
                 for across in range(3):
                     i, j = _place(which, along, across - 1)
@@ -129,7 +129,7 @@ class Mixer(Operator[Knobs]):
         edge, reach = knobs.kernel_size + 2, knobs.kernel_size // 2 + 1
         places = [
             (reach + i) * edge + reach + j
-            for along in _outwards(knobs.kernel_size)
+            for (along,) in offsets(knobs.kernel_size, "sequence")
             for which in range(4)
             for i, j in (_place(which, along, across) for across in (-1, 0, 1))
         ]
@@ -158,12 +158,6 @@ class Mixer(Operator[Knobs]):
     def _joined(self, x: Tensor, one: Tensor, two: Tensor, three: Tensor, four: Tensor) -> Tensor:
         middle = [part.flatten(2).transpose(1, 2) for part in (two, three)]
         return torch.cat((one, *middle, four), dim=-1)
-
-
-def _outwards(length: int) -> list[int]:
-    """Steps along a strip in the order in which taps are stored."""
-    half = length // 2
-    return sorted(range(-half, half + 1), key=lambda step: (abs(step), step))
 
 
 def _place(which: int, along: int, across: int) -> tuple[int, int]:

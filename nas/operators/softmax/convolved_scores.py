@@ -20,6 +20,7 @@ from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.kernels.attention import repeat_heads
 from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, kv_state, projection_cost, qkv
+from nas.operators.taps import offsets
 
 Finish = Literal["plain", "normed"]
 State = tuple[Tensor, Tensor, Tensor]
@@ -141,7 +142,7 @@ class Mixer(Operator[Knobs]):
 
 def _offsets(key_reach: int) -> list[int]:
     """Places of keys around a score's own, in the order in which taps are stored."""
-    return sorted(range(-key_reach, key_reach + 1), key=lambda place: (abs(place), place))
+    return [place for (place,) in offsets(2 * key_reach + 1, "sequence")]
 
 
 def _last(x: Tensor, count: int, axis: int = 2) -> Tensor:
