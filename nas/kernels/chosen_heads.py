@@ -4,12 +4,13 @@ Queries are sorted by head and cut into blocks of one head each, so that the num
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nas.kernels.attention import dense
+from nas.kernels.dealing import chunks, deal, rows_of
 
-BLOCK = 64
+BLOCK, FEWEST = 64, 400
+"""Queries of a block, and tokens from which this may be faster than all heads (one CPU thread)."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, chosen: Tensor) -> Tensor:
@@ -24,41 +25,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, chosen: Tensor) -> Tensor:
         chosen: Heads of each query `[B, T, r]`, no one twice.
     """
     batch, heads, tokens, width = q.shape
-    slots, owner = _slots(chosen, heads)
-    count, flat = owner.shape[1], chosen.flatten(1)
-    places = torch.arange(tokens, device=q.device).repeat_interleave(chosen.shape[2]).expand_as(flat)
-    at = slots.unsqueeze(-1)
-    rows = q.new_zeros(batch, count * BLOCK, width).scatter(1, at.expand(-1, -1, width), _pick(q, flat, places))
-    y = dense(rows.view(batch * count, 1, BLOCK, width), *(_of_heads(x, owner) for x in (k, v)))
-    y = y.reshape(batch, count * BLOCK, v.shape[3])
-    return y.gather(1, at.expand(-1, -1, v.shape[3])).view(*chosen.shape, v.shape[3])
+    slots, owner = deal(chosen.flatten(1), heads, BLOCK)
+    places = torch.arange(tokens, device=q.device).unsqueeze(-1)
+    picked = rows_of(q.flatten(1, 2), (chosen * tokens + places).flatten(1))
+    rows = q.new_zeros(batch, owner.shape[1] * BLOCK, width)
+    rows = rows.scatter(1, slots.unsqueeze(-1).expand(-1, -1, width), picked).view(-1, 1, BLOCK, width)
+    y = dense(rows, *(rows_of(x, owner).flatten(0, 1).unsqueeze(1) for x in (k, v)))
+    return rows_of(y.reshape(batch, -1, v.shape[3]), slots).view(*chosen.shape, v.shape[3])
 
 
-def blocks(tokens: int, chosen: int, heads: int) -> int:
-    """How many blocks of queries there are, however the heads are chosen."""
-    return tokens * chosen // BLOCK + heads
-
-
-def _slots(chosen: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """Row of each (token, head) pair `[B, T r]`, every head's from the start of a block, and each block's head."""
-    flat = chosen.flatten(1)
-    order = flat.argsort(dim=1, stable=True)
-    sizes = F.one_hot(flat, heads).sum(1)
-    filled = (sizes + BLOCK - 1) // BLOCK
-    shift = (filled.cumsum(1) - filled) * BLOCK - (sizes.cumsum(1) - sizes)
-    ranks = torch.zeros_like(order).scatter(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
-    numbers = torch.arange(blocks(chosen.shape[1], chosen.shape[2], heads), device=flat.device)
-    owner = (numbers[:, None] >= filled.cumsum(1).unsqueeze(1)).sum(2).clamp_max(heads - 1)
-    return ranks + shift.gather(1, flat), owner
-
-
-def _pick(x: Tensor, heads: Tensor, places: Tensor) -> Tensor:
-    """`[B, H, T, D]` at pairs of head and place, `[B, P, D]`."""
-    index = (heads * x.shape[2] + places).unsqueeze(-1).expand(-1, -1, x.shape[3])
-    return x.flatten(1, 2).gather(1, index)
-
-
-def _of_heads(x: Tensor, owner: Tensor) -> Tensor:
-    """`[B, H, S, D]` of each block's head, `[B blocks, 1, S, D]`."""
-    first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
-    return x.flatten(0, 1).index_select(0, (first + owner).flatten()).unsqueeze(1)
+def computed_rows(tokens: int, chosen: int, heads: int) -> int:
+    """Queries of all heads together that `attend` computes, however the heads are chosen."""
+    return chunks(tokens * chosen, heads, BLOCK) * BLOCK

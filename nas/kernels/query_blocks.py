@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from nas.kernels.attention import dense, repeat_heads
+from nas.kernels.dealing import chunks, deal, rows_of
 
 CHUNK = 32
 LARGEST_SHARE = 0.25
@@ -42,7 +43,7 @@ def computed_pairs(tokens: int, chosen: int, block_size: int) -> int:
 
 def rows(tokens: int, chosen: int, block_size: int) -> int:
     """Rows of all chunks."""
-    return (tokens * chosen // CHUNK + -(-tokens // block_size) + 1) * CHUNK
+    return chunks(tokens * chosen, -(-tokens // block_size) + 1, CHUNK) * CHUNK
 
 
 def visible(blocks: Tensor, tokens: int, block_size: int, *, is_causal: bool) -> Tensor:
@@ -60,10 +61,10 @@ def by_chunks(q: Tensor, k: Tensor, v: Tensor, blocks: Tensor, block_size: int, 
     """The same by chunks, all with the heads of q."""
     shape, count = blocks.shape, -(-k.shape[2] // block_size)
     q, flat = q.flatten(0, 1), blocks.flatten(0, 1).flatten(1)
-    slots, owner = _slots(flat.masked_fill(flat < 0, count), count + 1)
+    slots, owner = deal(flat.masked_fill(flat < 0, count), count + 1, CHUNK)
     places = torch.arange(shape[2], device=q.device).repeat_interleave(shape[3]).expand_as(flat)
     at = slots.new_zeros(len(q), owner.shape[1] * CHUNK).scatter(1, slots, places)
-    picked = _rows_of(q * q.shape[2] ** -0.5, at).view(-1, CHUNK, q.shape[2])
+    picked = rows_of(q * q.shape[2] ** -0.5, at).view(-1, CHUNK, q.shape[2])
     keys, values = (_of_blocks(x.flatten(0, 1), owner, count, block_size) for x in (k, v))
     hidden = _hidden(owner, at.view(*owner.shape, CHUNK), k.shape[2], block_size, is_causal=is_causal)
     scores = (picked @ keys.transpose(1, 2)).masked_fill(hidden, float("-inf"))
@@ -71,7 +72,7 @@ def by_chunks(q: Tensor, k: Tensor, v: Tensor, blocks: Tensor, block_size: int, 
     peak = scores.detach().amax(-1, keepdim=True).clamp_min(torch.finfo(scores.dtype).min)
     weights = (scores - peak).exp()
     found = torch.cat((weights @ values, weights.sum(-1, keepdim=True), peak), dim=-1)
-    return _joined(_rows_of(found.view(len(q), -1, found.shape[-1]), slots).view(*shape, -1))
+    return _joined(rows_of(found.view(len(q), -1, found.shape[-1]), slots).view(*shape, -1))
 
 
 def _joined(found: Tensor) -> Tensor:
@@ -82,29 +83,10 @@ def _joined(found: Tensor) -> Tensor:
     return (y * share).sum(-2) / whole.masked_fill(whole == 0, 1.0)
 
 
-def _slots(flat: Tensor, owners: int) -> tuple[Tensor, Tensor]:
-    """Row of each pair `[N, P]`, those of an owner from the start of a chunk, and the owner of each chunk."""
-    sizes = flat.new_zeros(len(flat), owners).scatter_add(1, flat, torch.ones_like(flat))
-    filled = (sizes + CHUNK - 1) // CHUNK
-    shift = (filled.cumsum(1) - filled) * CHUNK - (sizes.cumsum(1) - sizes)
-    order = flat.argsort(dim=1, stable=True)
-    ranks = torch.zeros_like(order).scatter(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
-    numbers = torch.arange(flat.shape[1] // CHUNK + owners, device=flat.device)
-    owner = (numbers[:, None] >= filled.cumsum(1).unsqueeze(1)).sum(2).clamp_max(owners - 1)
-    return ranks + shift.gather(1, flat), owner
-
-
-def _rows_of(x: Tensor, at: Tensor) -> Tensor:
-    """`[N, R, D]` at places `[N, P]`, `[N, P, D]`."""
-    first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
-    return x.flatten(0, 1).index_select(0, (first + at).flatten()).view(*at.shape, x.shape[2])
-
-
 def _of_blocks(x: Tensor, owner: Tensor, count: int, block_size: int) -> Tensor:
     """`[N, S, D]` of each chunk's block, zeros beyond the end, `[N chunks, block_size, D]`."""
     padded = pad(x, (0, 0, 0, (count + 1) * block_size - x.shape[1]))
-    first = torch.arange(len(x), device=x.device)[:, None] * (count + 1)
-    return padded.reshape(-1, block_size, x.shape[2]).index_select(0, (first + owner).flatten())
+    return rows_of(padded.view(len(x), count + 1, block_size, x.shape[2]), owner).flatten(0, 1)
 
 
 def _hidden(owner: Tensor, at: Tensor, tokens: int, block_size: int, *, is_causal: bool) -> Tensor:

@@ -13,6 +13,8 @@ from nas.kernels import attention, visibility
 from nas.kernels.visibility import Visibility
 from nas.operators.pattern import build
 
+BALANCE_WEIGHT = 0.01
+
 
 class Decided(NamedTuple):
     """k and v of heads that see everything and of those with a window, and the order of the kv heads by kind."""
@@ -97,3 +99,11 @@ def _arranged(x: Tensor, order: Tensor) -> Tensor:
 
 def _kept(x: Tensor, ends: tuple[int, int]) -> Tensor:
     return torch.cat((x[:, :, : ends[0]], x[:, :, -ends[1] :]), dim=2)
+
+
+def imbalance(odds: Tensor, is_on: Tensor) -> Tensor:
+    """Load-balance loss of heads `[B, T, E]` that are drawn per token, least when all serve equally many, as in "MoH:
+    Multi-Head Attention as Mixture-of-Head Attention" (2024).
+    """
+    fraction, probability = is_on.to(odds.dtype).mean((0, 1)), odds.mean((0, 1))
+    return BALANCE_WEIGHT * odds.shape[-1] ** 2 * (fraction * probability).mean()

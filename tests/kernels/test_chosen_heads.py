@@ -24,4 +24,4 @@ def test_blocks_suffice_for_the_most_uneven_choice() -> None:
     for heads, many in ((3, 1), (5, 2), (2, 7)):
         sizes = [many * chosen_heads.BLOCK + 1] * heads  # every head begins a block for a single query
         needed = sum(-(-size // chosen_heads.BLOCK) for size in sizes)
-        assert needed <= chosen_heads.blocks(sum(sizes), 1, heads)
+        assert needed * chosen_heads.BLOCK <= chosen_heads.computed_rows(sum(sizes), 1, heads)

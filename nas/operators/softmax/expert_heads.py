@@ -18,10 +18,9 @@ from torch import Tensor
 from nas.elastic import Elastic, Projections
 from nas.kernels import attention, chosen_heads
 from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, kv_state, projection_cost, qkv
+from nas.operators.head_kinds import imbalance
 
 QKV = frozenset("qkv")
-BALANCE_WEIGHT, FEWEST = 0.01, 400
-"""Tokens from which the chosen heads alone are faster (one CPU thread)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +81,8 @@ class Mixer(Operator[Knobs]):
         """Attention of all heads or of whole blocks of chosen ones, and the network for one of them."""
         own = knobs.num_heads * site.embed_dim + knobs.hidden * (knobs.head_dim + site.embed_dim)
         is_few = _is_selective(knobs, site)
-        rows = _selected_rows(knobs, site) if is_few else knobs.num_heads * site.tokens
+        few = chosen_heads.computed_rows(site.tokens, 1, knobs.num_heads)
+        rows = few if is_few else knobs.num_heads * site.tokens
         inner = Cost(
             params=own,
             flops=2 * own * site.tokens + 4 * rows * knobs.head_dim * site.tokens,
@@ -101,9 +101,7 @@ class Mixer(Operator[Knobs]):
         probabilities: Tensor = self.router(x, knobs.num_heads).softmax(-1)
         best, chosen = probabilities.max(-1, keepdim=True)
         if self.training:
-            share = F.one_hot(chosen.squeeze(-1), knobs.num_heads).to(x.dtype).mean((0, 1))
-            balance = (share * probabilities.mean((0, 1))).mean()
-            context.penalties.append(BALANCE_WEIGHT * knobs.num_heads**2 * balance)
+            context.penalties.append(imbalance(probabilities, F.one_hot(chosen.squeeze(-1), knobs.num_heads)))
         return chosen, best / best.detach()
 
     def _widened(self, y: Tensor, x: Tensor, knobs: Knobs) -> Tensor:
@@ -111,12 +109,8 @@ class Mixer(Operator[Knobs]):
         return out
 
 
-def _selected_rows(knobs: Knobs, site: Site) -> int:
-    return chosen_heads.blocks(site.tokens, 1, knobs.num_heads) * chosen_heads.BLOCK
-
-
 def _is_selective(knobs: Knobs, site: Site) -> bool:
-    return knobs.num_heads > 1 and not site.is_causal and site.tokens >= FEWEST
+    return knobs.num_heads > 1 and not site.is_causal and site.tokens >= chosen_heads.FEWEST
 
 
 def _taken(heads: Tensor, chosen: Tensor) -> Tensor:

@@ -34,10 +34,10 @@ from nas.operators.contract import (
     projection_cost,
     qkv,
 )
+from nas.operators.head_kinds import imbalance
 
-BALANCE_WEIGHT = 0.01
-FEWEST, LARGEST_SHARE = 400, 0.75
-"""Tokens and share of all scores from and below which chosen heads alone are faster (one CPU thread)."""
+LARGEST_SHARE = 0.75
+"""Of all scores, up to which chosen heads alone are faster (one CPU thread)."""
 
 Choice = Callable[[Tensor, int], Tensor]
 
@@ -130,7 +130,7 @@ class Mixer(Operator[Knobs]):
         shared, routed = logits[..., : knobs.num_shared].softmax(-1), logits[..., knobs.num_shared :].softmax(-1)
         is_on = (choose or _best)(routed, knobs.num_routed)
         if self.training:
-            context.penalties.append(_imbalance(routed, is_on))
+            context.penalties.append(imbalance(routed, is_on))
         kept = routed * is_on
         levels = 2.0 * self.balance(x, 2).softmax(-1)
         routed_gates = knobs.num_routed * levels[..., 1:] * kept / kept.sum(-1, keepdim=True)
@@ -139,13 +139,13 @@ class Mixer(Operator[Knobs]):
 
 def _selected_rows(knobs: Knobs, site: Site) -> int:
     """Rows of scores when only chosen heads are computed."""
-    routed = chosen_heads.blocks(site.tokens, knobs.num_routed, knobs.num_heads - knobs.num_shared)
-    return knobs.num_shared * site.tokens + routed * chosen_heads.BLOCK
+    routed = chosen_heads.computed_rows(site.tokens, knobs.num_routed, knobs.num_heads - knobs.num_shared)
+    return knobs.num_shared * site.tokens + routed
 
 
 def _is_selective(knobs: Knobs, site: Site) -> bool:
     """Whether computing only the chosen heads is worth its sorting; a matter of sizes, not of inputs."""
-    is_long = not site.is_causal and site.tokens >= FEWEST
+    is_long = not site.is_causal and site.tokens >= chosen_heads.FEWEST
     return is_long and _selected_rows(knobs, site) <= LARGEST_SHARE * knobs.num_heads * site.tokens
 
 
@@ -168,9 +168,3 @@ def _best(probabilities: Tensor, count: int) -> Tensor:
 
 def _best_by_sorting(probabilities: Tensor, count: int) -> Tensor:
     return probabilities.argsort(-1, descending=True).argsort(-1) < count
-
-
-def _imbalance(routed: Tensor, is_on: Tensor) -> Tensor:
-    """The paper's load-balance loss; least when all routed heads serve equally many tokens."""
-    fraction, probability = is_on.to(routed.dtype).mean((0, 1)), routed.mean((0, 1))
-    return BALANCE_WEIGHT * routed.shape[-1] ** 2 * (fraction * probability).mean()
