@@ -6,7 +6,7 @@ bound a categorical axis, so one anchor per operator family takes turns as well.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from nas import operators
@@ -14,6 +14,9 @@ from nas.arch import NONE, Arch
 from nas.space import SearchSpace
 from nas.train.deal import Dealer
 from nas.train.recipe import RecipeConfig
+
+TEACHERS = 1_000_003
+"""How far the seed of the teachers' decks is from that of the random archs."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Sandwich:
         return Dealer(self.space, self.seed, is_latin=self.recipe.balance == "latin", flops=flops)
 
     @cached_property
+    def _grand(self) -> Dealer:
+        """Where teachers of all operators come from: decks of their own."""
+        return replace(self.dealer, seed=self.seed + TEACHERS, flops=None)
+
+    @cached_property
     def _ends(self) -> tuple[Arch, Arch]:
         return self.space.largest(), self.space.smallest()
 
@@ -48,9 +56,9 @@ class Sandwich:
     def __call__(self, step: int) -> dict[Arch, str]:
         """The step's archs with their roles (`largest`, `smallest`, a family, `random`), teacher first."""
         largest, smallest = self._ends
-        roles = {largest: "largest"}
         if self.recipe.phase(step, self.steps) != "all":
-            return roles
+            return {largest: "largest"}
+        roles = {self._grand.deal(step, 0) if self.recipe.teacher == "dealt" else largest: "largest"}
         opened = self._opened(step)
         roles.setdefault(smallest if opened >= Dealer.GROUPS else self.dealer.smallest(opened), "smallest")
         if self._anchors and self.recipe.anchor != "none":

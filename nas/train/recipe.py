@@ -23,6 +23,8 @@ class RecipeConfig:
     """Which operators of a block share q, k, v and o."""
     layer_scale: Scales = OWN.scales
     """Whether each operator scales its output by gains of its own ("NASViT", 2022)."""
+    teacher: Literal["largest", "dealt"] = "largest"
+    """Whom the others learn from: the space's largest arch, or archs of its size whose operators are dealt as well."""
     randoms: Annotated[int, Field(ge=0)] = 1
     """Random archs a step, beside largest, smallest and anchor."""
     anchor: Literal["largest", "sampled", "none"] = "sampled"
