@@ -1,6 +1,7 @@
 """How good is each operator alone? Uniform networks of every operator there is, trained alone with one budget.
 
     python -m analysis.studies.every_operator FOLDER [--task vision language recall] [--seeds 0 1] [--steps 500]
+        [--operators NAME …]
 
 Width 64, 4 heads of 16, four blocks (recall: two) with an MLP of ratio 2; batch and learning rate as in TASKS.
 Each operator has the suggested knobs whose sparsity is nearest to a half, or the first that fit. An operator that reads
@@ -61,15 +62,19 @@ class Bench:
     name: str
     task: Task
     data: Dataset
+    only: tuple[str, ...] = ()
+    """Operators to confine oneself to; empty: all."""
 
     @classmethod
-    def of(cls, name: str) -> "Bench":
+    def of(cls, name: str, only: Sequence[str] = ()) -> "Bench":
         """The task of that name with its data."""
-        return cls(name, TASKS[name], data.load(TASKS[name].data).searchable())
+        return cls(name, TASKS[name], data.load(TASKS[name].data).searchable(), tuple(only))
 
     def chosen(self) -> Iterator[tuple[Card, OperatorArch]]:
         """Every legal operator with its knobs."""
         for card in cards():
+            if self.only and card.name not in self.only:
+                continue
             if self.data.shape.domain in card.domains and (arch := _middling(card, self.site)) is not None:
                 yield card, arch
 
@@ -178,13 +183,14 @@ def main() -> None:
     parser.add_argument("--task", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--operators", nargs="+", default=[], choices=[card.name for card in cards()])
     parser.add_argument("--table-only", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     asked.folder.mkdir(parents=True, exist_ok=True)
     log = Log(asked.folder / "every_operator.jsonl")
     for name in asked.task:
-        bench = Bench.of(name)
+        bench = Bench.of(name, asked.operators)
         if not asked.table_only:
             run(bench, log, asked.seeds, asked.steps)
         print(table(bench, log.rows(), asked.steps), flush=True)

@@ -35,6 +35,8 @@ class Dealer:
     space: SearchSpace
     seed: int
     is_latin: bool = True
+    depth_draws: int = 1
+    """A stage has the largest of so many depths that are drawn."""
     flops: Callable[[Arch], float] | None = None
 
     def deal(self, draw: int, opened: int = GROUPS) -> Arch:
@@ -77,7 +79,8 @@ class Dealer:
     def _built(self, rng: random.Random, opened: int, named: Callable[[BlockSpace, str], str | None]) -> Arch:
         stages = []
         for s, stage in enumerate(self.space.stages):
-            depth, width = rng.choice(stage.depths), rng.choice(stage.embed_dims)
+            depth = max(rng.choice(stage.depths) for _ in range(self.depth_draws))
+            width = rng.choice(stage.embed_dims)
             if opened < self.GROUPS:
                 depth, width = stage.depths[-1], stage.embed_dims[-1]
             names = (named(block, f"{s}.{b}") for b, block in enumerate(stage.blocks[:depth]))

@@ -37,7 +37,8 @@ class Sandwich:
     def dealer(self) -> Dealer:
         """Where random archs come from."""
         flops = self.flops if self.recipe.complexity_aware else None
-        return Dealer(self.space, self.seed, is_latin=self.recipe.balance == "latin", flops=flops)
+        is_latin, depth_draws = self.recipe.balance == "latin", self.recipe.depth_draws
+        return Dealer(self.space, self.seed, is_latin=is_latin, depth_draws=depth_draws, flops=flops)
 
     @cached_property
     def _grand(self) -> Dealer:
@@ -60,12 +61,15 @@ class Sandwich:
             return {largest: "largest"}
         roles = {self._grand.deal(step, 0) if self.recipe.teacher == "dealt" else largest: "largest"}
         opened = self._opened(step)
-        roles.setdefault(smallest if opened >= Dealer.GROUPS else self.dealer.smallest(opened), "smallest")
+        takes_smallest = step % self.recipe.smallest_every == 0
+        if takes_smallest:
+            roles.setdefault(smallest if opened >= Dealer.GROUPS else self.dealer.smallest(opened), "smallest")
         if self._anchors and self.recipe.anchor != "none":
             family, arch = self._anchors[step % len(self._anchors)]
             roles.setdefault(arch if self.recipe.anchor == "largest" else self._sampled(family, step, opened), family)
-        for i in range(self.recipe.randoms):
-            roles.setdefault(self.dealer.deal(step * self.recipe.randoms + i, opened), "random")
+        drawn = step * self.recipe.randoms + step - -(-step // self.recipe.smallest_every)
+        for i in range(self.recipe.randoms + (not takes_smallest)):
+            roles.setdefault(self.dealer.deal(drawn + i, opened), "random")
         return roles
 
     def _opened(self, step: int) -> int:

@@ -31,6 +31,11 @@ class RecipeConfig:
     """What the operator family whose turn it is trains: the largest arch of it, or one of random sizes."""
     balance: Literal["latin", "uniform"] = "latin"
     """Operators of the random archs: dealt by permutations ("FairNAS", 2021), or drawn."""
+    depth_draws: Annotated[int, Field(ge=1)] = 1
+    """Random archs and anchors are as deep as the deepest of so many draws: operators of late blocks are trained only
+    in archs that reach them, so that with one draw the last block of four has a quarter of the first one's updates."""
+    smallest_every: Annotated[int, Field(ge=1)] = 1
+    """Steps from one with the smallest arch to the next; a further random one has its place in the others."""
     complexity_aware: bool = False
     """Random archs of neighbouring steps have neighbouring FLOPs ("ElasticViT", 2023)."""
     opening: Part = 0.0

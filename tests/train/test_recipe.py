@@ -1,5 +1,6 @@
 """The pieces of the supernet's recipe, each against what its paper says it does."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,25 @@ def test_drawn_operators_need_not_be_balanced() -> None:
     dealer = Dealer(shipped("vit_small"), 0, is_latin=False)
     turns = [dealer.operator(block, "0.1", draw) for draw in range(3 * len(block.names))]
     assert set(turns) <= set(block.names) and any(turns.count(name) != 3 for name in block.names)
+
+
+def test_dealt_teachers_are_of_the_largest_size_and_have_every_operator_equally_often() -> None:
+    space = shipped("vit_tiny")
+    plan = Sandwich(space, 0, RecipeConfig(teacher="dealt", largest_first=0.1), steps=1000)
+    assert {next(iter(plan(step))) for step in range(100)} == {space.largest()}
+    names = space.stages[0].blocks[1].names
+    # decks are whole between multiples of their length
+    start = 100 + -100 % len(names)
+    roles = [plan(step) for step in range(start, start + 3 * len(names))]
+    teachers = [next(iter(step)) for step in roles]
+    assert all(step[teacher] == "largest" for step, teacher in zip(roles, teachers, strict=True))
+    assert Counter(arch.blocks[1].operator.name for arch in teachers) == dict.fromkeys(names, 3)
+    stage, largest = space.stages[0], space.largest()
+    for arch in teachers:
+        assert arch in space and arch.stages[0].embed_dim == stage.embed_dims[-1]
+        assert [block.ffn for block in arch.blocks] == [block.ffn for block in largest.blocks]
+    assert plan(start) == Sandwich(space, 0, RecipeConfig(teacher="dealt"), steps=1000)(start)
+    assert teachers != [next(iter(Sandwich(space, 1, RecipeConfig(teacher="dealt"))(start + i))) for i in range(27)]
 
 
 @pytest.mark.parametrize("anchor", ["largest", "sampled", "none"])
