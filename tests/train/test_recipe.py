@@ -40,6 +40,9 @@ EVERYTHING = RecipeConfig(
     conflict="project",
     ema=0.9,
     student_batch=0.5,
+    teacher="dealt",
+    depth_draws=2,
+    smallest_every=3,
 )
 
 
@@ -279,6 +282,30 @@ def test_dealt_teachers_are_of_the_largest_size_and_have_every_operator_equally_
         assert [block.ffn for block in arch.blocks] == [block.ffn for block in largest.blocks]
     assert plan(start) == Sandwich(space, 0, RecipeConfig(teacher="dealt"), steps=1000)(start)
     assert teachers != [next(iter(Sandwich(space, 1, RecipeConfig(teacher="dealt"))(start + i))) for i in range(27)]
+
+
+def test_more_depth_draws_reach_late_blocks_more_often() -> None:
+    space, draws = shipped("vit_tiny"), 300
+    shares = []
+    for depth_draws in (1, 2, 3):
+        dealer = Dealer(space, 0, depth_draws=depth_draws)
+        depths = Counter(len(dealer.deal(draw).blocks) for draw in range(draws))
+        assert set(depths) == set(space.stages[0].depths)
+        shares.append(depths[4] / draws)
+    assert shares == pytest.approx([1 - 0.75**n for n in (1, 2, 3)], abs=0.08)
+
+
+def test_a_random_arch_stands_in_for_a_smallest_one_that_has_a_rest() -> None:
+    space = shipped("vit_tiny")
+    plan = Sandwich(space, 0, RecipeConfig(smallest_every=4, anchor="none", teacher="dealt"), steps=100)
+    roles = [Counter(plan(step).values()) for step in range(40)]
+    assert all(role["smallest"] == (step % 4 == 0) for step, role in enumerate(roles))
+    assert sum(role.total() for role in roles) >= 118  # of 120: two roles may have drawn the same arch
+    names, seats = space.stages[0].blocks[0].names, Counter[str]()
+    for step in range(40):
+        seats.update(arch.blocks[0].operator.name for arch, role in plan(step).items() if role == "random")
+    assert max(seats.values()) - min(seats.values()) <= 2, seats  # decks go on where the step before ended
+    assert set(seats) == set(names)
 
 
 @pytest.mark.parametrize("anchor", ["largest", "sampled", "none"])
