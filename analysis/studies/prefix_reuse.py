@@ -24,7 +24,7 @@ from nas.job import Job
 from nas.run import Run
 from nas.searching.allocator import keep_freed_memory
 from nas.searching.archive import Archive
-from nas.searching.scorer import SupernetScorer
+from nas.searching.scorer import SupernetScorer, enough
 from nas.settings import read_settings
 from nas.space import ArchSpace, SearchSpace, crossover, mutate, sample
 from nas.train import evaluate
@@ -54,7 +54,7 @@ def main(
     run = Run.at(path)
     job = Job(run, read_settings(run.read_json("run.json")["settings"]))
     cfg, data = job.settings.search, job.dataset.searchable()
-    sizes = {"limit": limit or cfg.val_limit, "batch_size": batch_size or cfg.batch_size}
+    sizes = {"limit": limit or cfg.val_limit or enough(data.shape), "batch_size": batch_size or cfg.batch_size}
 
     def fresh() -> SupernetScorer:
         return SupernetScorer.of(job.net, job.task, data, **sizes)

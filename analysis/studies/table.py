@@ -3,7 +3,7 @@
 nas train search_spaces=lm_table run.dir=runs/lm_table train.steps=800, then profile and fit, then
 python -m analysis.studies.table runs/lm_table analysis/tables/lm.json.gz
 
-Quality is that of inherited weights on `search.val_limit` validation examples, latency the fitted predictor's.
+Quality is that of inherited weights on the examples of a search, latency the fitted predictor's.
 """
 
 import gzip
@@ -23,7 +23,7 @@ from nas.run import Run
 from nas.searching import Problem, supernet_problem
 from nas.searching.objectives import Objective, Values
 from nas.searching.problem import nothing
-from nas.searching.scorer import SupernetScorer
+from nas.searching.scorer import SupernetScorer, enough
 from nas.settings import read_settings
 from nas.space import ArchSpace, ListedSpace, load_space
 
@@ -36,7 +36,8 @@ def main(path: str, out: str) -> None:
     problem = supernet_problem(
         net, task, lambda archs: job.predictor.predict(archs).tolist(), cfg, job.settings.constraints
     )
-    scorer = SupernetScorer.of(net, task, job.dataset.searchable(), batch_size=cfg.batch_size, limit=cfg.val_limit)
+    limit = cfg.val_limit or enough(job.dataset.shape)
+    scorer = SupernetScorer.of(net, task, job.dataset.searchable(), batch_size=cfg.batch_size, limit=limit)
     archs = scorer.order(list(ArchSpace(net.space).every()))
     start = time.thread_time()
     with track("table", len(archs)) as tracker:
@@ -47,7 +48,7 @@ def main(path: str, out: str) -> None:
     content = {
         "space": job.settings.space,
         "directions": {o.name: o.direction for o in problem.objectives},
-        "examples": cfg.val_limit,
+        "examples": limit,
         "rows": rows,
     }
     Path(out).parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from nas.searching.executor import Executor
 from nas.searching.found import Found
 from nas.searching.objectives import LATENCY, CheapObjectives, Predict, named_objectives
 from nas.searching.problem import Problem
-from nas.searching.scorer import SupernetScorer
+from nas.searching.scorer import SupernetScorer, enough
 from nas.searching.settings import ConstraintsConfig, SearchConfig, named_constraints
 from nas.space import ArchSpace
 from nas.supernet import Supernet
@@ -66,7 +66,8 @@ def run_search(run: Run, problem: Problem, net: Supernet, task: Task, data: Data
     takes from the archive what it has in common with the search, the first design above all. The hypervolume after
     each evaluation of both is in `search/<name>/curve.json`.
     """
-    scorer = SupernetScorer.of(net, task, data.searchable(), batch_size=settings.batch_size, limit=settings.val_limit)
+    limit = settings.val_limit or enough(data.shape)
+    scorer = SupernetScorer.of(net, task, data.searchable(), batch_size=settings.batch_size, limit=limit)
     folder = f"search/{settings.name}"
     start = _starts(run, problem, settings.start)
     with workers(scorer, settings) as executor:

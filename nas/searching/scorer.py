@@ -14,6 +14,7 @@ from nas.arch import Arch
 from nas.data import Dataset, Examples
 from nas.searching.kept import Kept
 from nas.searching.objectives import Values
+from nas.shapes import ImageShape, TaskShape
 from nas.supernet import Supernet, evaluating
 from nas.supernet.prefix import State, Step, Walk
 from nas.tasks import Task
@@ -26,6 +27,7 @@ SHORT = 2
 Span = tuple[int, int]
 """First example of a batch, and the one after its last."""
 Tally = tuple[float, int]
+IMAGES, SEQUENCES, TOKENS = 1_024, 48, 24_576
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class SupernetScorer:
             raise ValueError(f"fidelity is a share of the examples above 0 and up to 1, got {fidelity}: change it")
         count = math.ceil(fidelity * self._count)
         return [(start, min(start + self.batch_size, count)) for start in range(0, count, self.batch_size)]
+
+
+def enough(shape: TaskShape) -> int:
+    """Validation examples on which subnets can be told apart: an image is one prediction, a sequence many."""
+    return IMAGES if isinstance(shape, ImageShape) else max(SEQUENCES, TOKENS // shape.tokens)
 
 
 class Batch(NamedTuple):

@@ -88,8 +88,8 @@ class SearchConfig(SearchOptions):
     start: tuple[str, ...] = ()
     """Names of earlier searches of this run, or archive files, whose fronts are scored first."""
     objectives: tuple[str, ...] = ("quality", "latency_ms", "params")
-    val_limit: Count | None = 512
-    """Validation examples per evaluation; the front is scored on all of them afterwards."""
+    val_limit: Count | None = None
+    """Validation examples per evaluation; None: as many as the task needs. The front is scored on all afterwards."""
     batch_size: Count = 128
     """Examples per forward pass."""
     random_share: Annotated[float, Field(ge=0, le=1)] = 1.0

@@ -12,13 +12,13 @@ from torch import nn
 
 from nas.arch import Arch
 from nas.data.contract import Dataset, Examples
-from nas.searching.scorer import SupernetScorer
+from nas.searching.scorer import SupernetScorer, enough
 from nas.shapes import ImageShape, TaskShape, TokenShape
 from nas.space import mutate, sample
 from nas.supernet import Supernet
 from nas.tasks import of
 from nas.train import evaluate
-from tests.spaces import DIGITS, shipped
+from tests.spaces import DIGITS, FASHION, shipped
 
 EXAMPLES, BATCH = 11, 4
 SPACES: dict[str, TaskShape] = {
@@ -167,3 +167,8 @@ def test_trained_weights_are_noticed() -> None:
             parameter.mul_(-0.5)
     assert scores(ours, [arch]) == [plain(ours, arch)]
     assert not ours.net.training
+
+
+def test_enough_examples_hold_enough_predictions() -> None:
+    assert enough(FASHION) == 1_024  # an accuracy on a few dozen images would tell nothing apart
+    assert [enough(TokenShape(vocab=9, tokens=tokens, classes=9)) for tokens in (128, 512, 4096)] == [192, 48, 48]
