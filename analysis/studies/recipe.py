@@ -16,6 +16,11 @@ from nas.run import Run
 EXPERIMENTS = {"vision": "rank_vision", "language": "rank_language"}
 VARIANTS: Mapping[str, tuple[str, ...]] = {
     "default": (),
+    "plain-sandwich": ("teacher=largest", "depth_draws=1", "smallest_every=1"),
+    "dealt-teacher": ("depth_draws=1", "smallest_every=1"),
+    "deep": ("smallest_every=1",),
+    "deeper": ("depth_draws=3", "smallest_every=16"),
+    "many": ("randoms=3", "student_batch=0.5"),
     "share-all": ("share=all",),
     "share-family": ("share=family",),
     "anchor-largest": ("anchor=largest",),

@@ -51,8 +51,9 @@ class Sandwich:
 
     @cached_property
     def _anchors(self) -> tuple[tuple[str, Arch], ...]:
-        largest, _ = self._ends
-        return tuple((family, arch) for family, arch in self.space.anchors().items() if arch != largest)
+        # the family of the largest arch needs no turn where that one is in every step
+        trained = self._ends[0] if self.recipe.teacher == "largest" else None
+        return tuple((family, arch) for family, arch in self.space.anchors().items() if arch != trained)
 
     def __call__(self, step: int) -> dict[Arch, str]:
         """The step's archs with their roles (`largest`, `smallest`, a family, `random`), teacher first."""

@@ -1,7 +1,8 @@
 """The supernet's recipe: what is shared, which subnets a step trains, and how they learn from the largest.
 
 Every piece can be switched on its own, and `analysis/studies/recipe.py` measures what it is worth for the ranking. So
-far that decided sharing, anchors and the largest arch's weight; what is off by default has not been measured.
+far that decided sharing, anchors, the largest arch's weight, teachers and depths; what is off by default has not been
+measured.
 """
 
 from typing import Annotated, Literal
@@ -23,18 +24,19 @@ class RecipeConfig:
     """Which operators of a block share q, k, v and o."""
     layer_scale: Scales = OWN.scales
     """Whether each operator scales its output by gains of its own ("NASViT", 2022)."""
-    teacher: Literal["largest", "dealt"] = "largest"
-    """Whom the others learn from: the space's largest arch, or archs of its size whose operators are dealt as well."""
+    teacher: Literal["largest", "dealt"] = "dealt"
+    """Whom the others learn from: the space's largest arch, whose operators are then trained in every step, or archs of
+    its size whose operators are dealt as well."""
     randoms: Annotated[int, Field(ge=0)] = 1
     """Random archs a step, beside largest, smallest and anchor."""
     anchor: Literal["largest", "sampled", "none"] = "sampled"
     """What the operator family whose turn it is trains: the largest arch of it, or one of random sizes."""
     balance: Literal["latin", "uniform"] = "latin"
     """Operators of the random archs: dealt by permutations ("FairNAS", 2021), or drawn."""
-    depth_draws: Annotated[int, Field(ge=1)] = 1
+    depth_draws: Annotated[int, Field(ge=1)] = 2
     """Random archs and anchors are as deep as the deepest of so many draws: operators of late blocks are trained only
     in archs that reach them, so that with one draw the last block of four has a quarter of the first one's updates."""
-    smallest_every: Annotated[int, Field(ge=1)] = 1
+    smallest_every: Annotated[int, Field(ge=1)] = 4
     """Steps from one with the smallest arch to the next; a further random one has its place in the others."""
     complexity_aware: bool = False
     """Random archs of neighbouring steps have neighbouring FLOPs ("ElasticViT", 2023)."""

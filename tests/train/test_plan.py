@@ -16,7 +16,7 @@ def space(request: pytest.FixtureRequest) -> SearchSpace:
 
 
 def test_a_step_has_largest_smallest_anchor_and_random(space: SearchSpace) -> None:
-    plan = Sandwich(space, seed=0, recipe=RecipeConfig(randoms=2, anchor="largest"))
+    plan = Sandwich(space, seed=0, recipe=RecipeConfig(teacher="largest", smallest_every=1, randoms=2, anchor="largest"))
     seen: Counter[str] = Counter()
     for step in range(12):
         archs = plan(step)
@@ -27,6 +27,14 @@ def test_a_step_has_largest_smallest_anchor_and_random(space: SearchSpace) -> No
     anchors = {family for family, arch in space.anchors().items() if arch != space.largest()}
     assert anchors <= set(seen)
     assert seen["random"] >= 20
+
+
+def test_every_family_has_its_turn_where_teachers_are_dealt(space: SearchSpace) -> None:
+    plan = Sandwich(space, seed=0)
+    families = space.anchors()
+    roles = Counter(role for step in range(4 * len(families)) for role in plan(step).values())
+    assert set(families) <= set(roles)
+    assert roles["largest"] == 4 * len(families)
 
 
 def test_steps_depend_on_seed_and_step_alone(space: SearchSpace) -> None:

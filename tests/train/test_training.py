@@ -64,7 +64,7 @@ def test_resumed_training_is_bitwise_the_uninterrupted_one(tmp_path: Path, digit
 
 
 def test_training_learns_and_a_second_call_returns_at_once(tmp_path: Path, digits: Dataset) -> None:
-    run, config = Run.at(tmp_path), TrainConfig(steps=150, batch_size=32, threads=1, lr=1e-2)
+    run, config = Run.at(tmp_path), TrainConfig(steps=300, batch_size=32, threads=1, lr=1e-2)
     space = small_space()
     space["stages"][0]["block"]["operators"] = {"softmax": {}, "depthwise": {"kernel_size": [3]}}
     net = train_supernet(run, space, digits, config, seed=0)
