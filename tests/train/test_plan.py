@@ -16,7 +16,9 @@ def space(request: pytest.FixtureRequest) -> SearchSpace:
 
 
 def test_a_step_has_largest_smallest_anchor_and_random(space: SearchSpace) -> None:
-    plan = Sandwich(space, seed=0, recipe=RecipeConfig(teacher="largest", smallest_every=1, randoms=2, anchor="largest"))
+    plan = Sandwich(
+        space, seed=0, recipe=RecipeConfig(teacher="largest", smallest_every=1, randoms=2, anchor="largest")
+    )
     seen: Counter[str] = Counter()
     for step in range(12):
         archs = plan(step)
