@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def ours(kind: str) -> Step:
     stage = {"embed_dim": [*WIDTHS], "depth": [*DEPTHS], "block": block}
     space = load_space({"name": "whittle", "domain": "causal", "stem": {"conv": 0}, "stages": [stage]})
     dataset = load(DataConfig(name="text", seq_len=TOKENS, val_size=100)).searchable()
-    recipe = RecipeConfig(anchor="none", randoms=2, distill_weight=0.0)
+    sandwich = RecipeConfig(teacher="largest", depth_draws=1, smallest_every=1)
+    recipe = replace(sandwich, anchor="none", randoms=2, distill_weight=0.0)
     if kind == "supernet":
         return supernet_trainer(space, dataset, TrainConfig(steps=10**6, batch_size=BATCH, recipe=recipe), seed=0).step
     arch = space.largest()

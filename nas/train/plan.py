@@ -4,6 +4,7 @@ Sandwich rule ("Universally Slimmable Networks", 2019): largest, smallest and ra
 bound a categorical axis, so one anchor per operator family takes turns as well.
 """
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ TEACHERS = 1_000_003
 
 @dataclass(frozen=True)
 class Sandwich:
-    """Largest first (the teacher), then smallest, the anchor whose turn it is, and the recipe's `randoms` dealt archs.
+    """The teacher first, then the smallest if it is due, the anchor whose turn it is, and the recipe's random archs.
 
     steps: how many the run has, for what the recipe does by shares of it
     flops: of an arch; only complexity-aware sampling needs it
@@ -62,16 +63,20 @@ class Sandwich:
             return {largest: "largest"}
         roles = {self._grand.deal(step, 0) if self.recipe.teacher == "dealt" else largest: "largest"}
         opened = self._opened(step)
-        takes_smallest = step % self.recipe.smallest_every == 0
-        if takes_smallest:
+        is_small_due = step % self.recipe.smallest_every == 0
+        if is_small_due:
             roles.setdefault(smallest if opened >= Dealer.GROUPS else self.dealer.smallest(opened), "smallest")
         if self._anchors and self.recipe.anchor != "none":
             family, arch = self._anchors[step % len(self._anchors)]
             roles.setdefault(arch if self.recipe.anchor == "largest" else self._sampled(family, step, opened), family)
-        drawn = step * self.recipe.randoms + step - -(-step // self.recipe.smallest_every)
-        for i in range(self.recipe.randoms + (not takes_smallest)):
-            roles.setdefault(self.dealer.deal(drawn + i, opened), "random")
+        for draw in range(self._draws_before(step), self._draws_before(step + 1)):
+            roles.setdefault(self.dealer.deal(draw, opened), "random")
         return roles
+
+    def _draws_before(self, step: int) -> int:
+        """How many random archs earlier steps had: `randoms` each, and one in the place of a smallest not due."""
+        smallest = math.ceil(step / self.recipe.smallest_every)
+        return step * self.recipe.randoms + step - smallest
 
     def _opened(self, step: int) -> int:
         """How many groups of axes are open."""

@@ -19,6 +19,7 @@ from nas.train.recipe import RecipeConfig
 from nas.train.trainer import Trainer
 from tests.spaces import raw, shipped
 
+SANDWICH = RecipeConfig(teacher="largest", depth_draws=1, smallest_every=1)
 QUICK = TrainConfig(steps=8, batch_size=8, threads=1, log_every=1, save_every_s=0.0)
 
 
@@ -64,7 +65,7 @@ def test_resumed_training_is_bitwise_the_uninterrupted_one(tmp_path: Path, digit
 
 
 def test_training_learns_and_a_second_call_returns_at_once(tmp_path: Path, digits: Dataset) -> None:
-    run, config = Run.at(tmp_path), TrainConfig(steps=300, batch_size=32, threads=1, lr=1e-2)
+    run, config = Run.at(tmp_path), TrainConfig(steps=150, batch_size=32, threads=1, lr=1e-2, recipe=SANDWICH)
     space = small_space()
     space["stages"][0]["block"]["operators"] = {"softmax": {}, "depthwise": {"kernel_size": [3]}}
     net = train_supernet(run, space, digits, config, seed=0)
