@@ -50,6 +50,10 @@ class Recipe:
         own = replace(training, steps=steps, lr=lr, batch_size=config.batch_size or training.batch_size)
         return cls(dataset.digest, dataset.shape, frame, own)
 
+    def shortened(self, steps: int) -> "Recipe":
+        """The same with so many steps."""
+        return replace(self, training=replace(self.training, steps=steps))
+
     @cached_property
     def digest(self) -> str:
         """Sixteen hex digits of the content."""

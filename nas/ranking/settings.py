@@ -11,6 +11,8 @@ from nas.run import Run
 from nas.searching.settings import RayConfig
 
 LEAST_ARCHS, LEAST_SEEDS = 8, 2
+SHORT_SEED = 1_000
+"""Of short trainings: none that a truth is likely to have, so that they share neither weights nor batches with it."""
 TABLES = "standalone"
 
 
@@ -50,6 +52,9 @@ class RankConfig:
     """None: the supernet's."""
     lr: Annotated[float, Field(gt=0)] | None = None
     """None: the supernet's."""
+    short_steps: Annotated[int, Field(ge=1)] | None = None
+    """Each arch is also trained alone for so few steps, and ranked by what it reaches: what a search would know that
+    did without a supernet and trained every candidate a little. None: not done."""
     resamples: Annotated[int, Field(ge=100)] = 1000
     """Of the bootstrap intervals."""
     table: str | None = None

@@ -9,6 +9,7 @@ from nas.report.read import Record, arch_of, mapping, number, numbers, rows
 from nas.report.stacks import NO_MIXING, UNKNOWN, outline
 
 RIVALS = {"params": "parameters", "flops": "FLOPs", "grad_norm": "gradient norm", "snip": "SNIP"}
+SHORT = "short"
 AGAIN = "run `nas rank` again, which trains nothing twice"
 
 
@@ -101,7 +102,7 @@ def trust(record: Record) -> Trust | None:
         is_stale=bool(record.supernet) and record.supernet != asked.get("supernet"),
         nets=tuple(_nets(nets)),
         agreements=tuple(_agreements(found, nets)),
-        rivals=tuple(_rival(row) for row in rows(found.get("rivals"))),
+        rivals=tuple(_rival(row, number(found.get("short_steps"))) for row in rows(found.get("rivals"))),
         within_bins=_span(found.get("within_bins")),
         ceiling=_span(found.get("ceiling")),
         share_of_ceiling=number(found.get("share_of_ceiling")),
@@ -187,8 +188,10 @@ def _agreement(row: Mapping[str, Any], name: str, family: str = "") -> Agreement
     return Agreement(name=name, family=family, nets=number(row.get("nets")), tau=tau, spearman=rho)
 
 
-def _rival(row: Mapping[str, Any]) -> Rival:
+def _rival(row: Mapping[str, Any], short_steps: float | None) -> Rival:
     name = str(row.get("name", ""))
+    if name == SHORT:
+        name = "training alone briefly" if short_steps is None else f"training alone for {short_steps:,.0f} steps"
     tau, within, lead = (_span(row.get(key)) for key in ("tau", "within_bins", "lead"))
     return Rival(name=RIVALS.get(name, name), tau=tau, within_bins=within, lead=lead)
 

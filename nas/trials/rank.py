@@ -11,12 +11,11 @@ from nas.arch import Arch
 from nas.errors import MeasurementError
 from nas.job import Job
 from nas.progress import say
-from nas.ranking.alone import Key
 from nas.ranking.evidence import Evidence, Net, evidence
 from nas.ranking.settings import LEAST_ARCHS
 from nas.searching import cluster
 from nas.trials.contract import open_trial, portable
-from nas.trials.ranked import Ranked
+from nas.trials.ranked import Ranked, Training
 from nas.tuning import TuneConfig
 from nas.tuning.tuner import run_trials
 
@@ -49,14 +48,15 @@ def rank_subnets(job: Job) -> None:
 def rank_trial(config: Mapping[str, Any]) -> None:
     """One training, or what an earlier process left of it."""
     _, job, asked = open_trial(config)
-    study = Ranked(job)
-    study.table.train(job.space, Arch.from_dict(asked["arch"]), asked["seed"], study.data)
+    study, arch = Ranked(job), Arch.from_dict(asked["arch"])
+    table = study.table_of(Training(arch.digest, asked["seed"], asked["is_short"]))
+    table.train(job.space, arch, asked["seed"], study.data)
 
 
-def _train(study: Ranked, missing: Sequence[Key]) -> dict[Key, str]:
+def _train(study: Ranked, missing: Sequence[Training]) -> dict[Training, str]:
     """Trains them; why some could not be."""
     job, config = study.job, study.job.settings.rank
-    labels = {f"arch={digest},seed={seed}": (digest, seed) for digest, seed in missing}
+    labels = {one.label: one for one in missing}
     folder = job.run.path / TRIALS
     # how far a training is stands in the shared folder: Tune has nothing to remember
     shutil.rmtree(folder, ignore_errors=True)
@@ -64,17 +64,22 @@ def _train(study: Ranked, missing: Sequence[Key]) -> dict[Key, str]:
     plain["train"] = {**plain["train"], "threads": 0}
     plain["rank"] = {**plain["rank"], "table": str(study.table.folder.path)}
     trials = {
-        label: {"settings": plain, "arch": study.archs[digest].to_dict(), "seed": seed}
-        for label, (digest, seed) in labels.items()
+        label: {
+            "settings": plain,
+            "arch": study.archs[one.digest].to_dict(),
+            "seed": one.seed,
+            "is_short": one.is_short,
+        }
+        for label, one in labels.items()
     }
     job.run.write_json(f"{TRIALS}/asked.json", {"threads": cluster.threads(config.ray), "trials": trials})
-    say(f"rank      {len(missing)} of {len(study.archs) * len(config.seeds)} trainings are left to do")
+    say(f"rank      {len(missing)} of {len(study.trainings)} trainings are left to do")
     failed = run_trials(
         folder,
         list(labels),
         rank_trial,
         TuneConfig(max_concurrent=config.max_concurrent, ray=config.ray),
-        lambda label: study.table.done(*labels[label]),
+        lambda label: study.table_of(labels[label]).done(labels[label].digest, labels[label].seed),
         stage="rank",
     )
     return {labels[label]: reason for label, reason in failed.items()}

@@ -4,21 +4,34 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from nas.arch import Arch
 from nas.data import Dataset
 from nas.errors import ConfigError
 from nas.job import Job
 from nas.progress import track
-from nas.ranking.alone import Key, Recipe, Row, Standalone
+from nas.ranking.alone import Recipe, Row, Standalone
 from nas.ranking.choose import choose, dominant, size_bin, size_edges
 from nas.ranking.evidence import Net
-from nas.ranking.settings import LEAST_ARCHS
+from nas.ranking.settings import LEAST_ARCHS, SHORT_SEED
 from nas.supernet import network_cost
 from nas.train import evaluate, weights_digest
 
-INHERITED = "rank/inherited.jsonl"
+INHERITED, SHORT = "rank/inherited.jsonl", "short"
+
+
+class Training(NamedTuple):
+    """One of an arch alone, whole or short."""
+
+    digest: str
+    seed: int
+    is_short: bool = False
+
+    @property
+    def label(self) -> str:
+        """Its name as a trial."""
+        return f"arch={self.digest},seed={self.seed}{',short' if self.is_short else ''}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,23 @@ class Ranked:
         cfg = self.job.settings
         recipe = Recipe.of(cfg.rank, cfg.train, self.data, self.job.space.frame)
         return Standalone(cfg.rank.tables(self.job.run), recipe)
+
+    @cached_property
+    def short(self) -> Standalone | None:
+        """Those of short trainings; None if none is asked for, `ConfigError` if they would not be short."""
+        steps, recipe = self.job.settings.rank.short_steps, self.table.recipe
+        if steps is None:
+            return None
+        if steps >= (whole := recipe.training.steps):
+            raise ConfigError(
+                f"rank.short_steps must be fewer than the {whole} steps of the trainings that they are to foretell, got "
+                f"{steps}: such as {max(1, whole // 5)}"
+            )
+        return Standalone(self.table.folder, recipe.shortened(steps))
+
+    def table_of(self, training: Training) -> Standalone:
+        """Where its result belongs."""
+        return self.short if training.is_short and self.short is not None else self.table
 
     @cached_property
     def ranked(self) -> dict[str, Arch]:
@@ -73,6 +103,8 @@ class Ranked:
         cfg = self.job.settings.rank
         settings = {"seeds": list(cfg.seeds), "bins": cfg.bins, "seed": cfg.seed, "resamples": cfg.resamples}
         known = {"supernet": self.supernet, "recipe": self.table.recipe.digest}
+        if self.short is not None:
+            known[SHORT] = self.short.recipe.digest
         return {**known, "archs": list(self.ranked), **settings}
 
     def cost(self, arch: Arch) -> tuple[float, float]:
@@ -80,11 +112,16 @@ class Ranked:
         found = network_cost(self.job.space.frame, self.data.shape, arch)
         return float(found.params), float(found.flops)
 
-    def missing(self) -> list[Key]:
-        """What no run has trained yet; first every arch once."""
-        known = self.table.rows()
-        wanted = [(digest, seed) for seed in self.job.settings.rank.seeds for digest in self.archs]
-        return [key for key in wanted if key not in known]
+    @cached_property
+    def trainings(self) -> list[Training]:
+        """All that are asked for: first every arch once."""
+        short = [Training(digest, SHORT_SEED, is_short=True) for digest in self.ranked] if self.short else []
+        return [*(Training(digest, seed) for seed in self.job.settings.rank.seeds for digest in self.archs), *short]
+
+    def missing(self) -> list[Training]:
+        """What no run has trained yet."""
+        known, short = self.table.rows(), self.short.rows() if self.short else {}
+        return [one for one in self.trainings if (one.digest, one.seed) not in (short if one.is_short else known)]
 
     def inherited(self) -> dict[str, float | None]:
         """The metric on val with the supernet's weights; each is on disk once it is known."""
@@ -98,15 +135,15 @@ class Ranked:
                 progress.advance()
         return known
 
-    def nets(self, failed: Mapping[Key, str]) -> tuple[list[Net], list[dict[str, str]]]:
+    def nets(self, failed: Mapping[Training, str]) -> tuple[list[Net], list[dict[str, str]]]:
         """The nets that have every score, and the others with the reason."""
         rows, inherited, seeds = self.table.rows(), self.inherited(), self.job.settings.rank.seeds
         nets, left_out = [], []
         edges = size_edges([self.cost(arch)[0] for arch in self.ranked.values()], self.job.settings.rank.bins)
         for digest, arch in self.archs.items():
-            keys = [(digest, seed) for seed in seeds]
-            own = [rows.get(key) for key in keys]
-            reason = next((failed[key] for key in keys if key in failed), _unusable(own, inherited[digest]))
+            own = [rows.get((digest, seed)) for seed in seeds]
+            known = (failed.get(Training(digest, seed)) for seed in seeds)
+            reason = next(filter(None, known), _unusable(own, inherited[digest]))
             if reason:
                 left_out.append({"digest": digest, "reason": reason})
             else:
@@ -116,6 +153,7 @@ class Ranked:
     def _net(self, arch: Arch, rows: Sequence[Row], inherited: float | None, edges: list[float]) -> Net:
         params, flops = self.cost(arch)
         names = [name for name in rows[0]["proxies"] if all(name in row["proxies"] for row in rows)]
+        proxies = {name: sum(_number(row["proxies"][name]) for row in rows) / len(rows) for name in names}
         return Net(
             digest=arch.digest,
             family=dominant(arch),
@@ -124,8 +162,15 @@ class Ranked:
             standalone=tuple(float(row["value"]) for row in rows),
             params=params,
             flops=flops,
-            proxies={name: sum(_number(row["proxies"][name]) for row in rows) / len(rows) for name in names},
+            proxies=self._reached_early(arch.digest) | proxies,
         )
+
+    def _reached_early(self, digest: str) -> dict[str, float]:
+        """What a short training gave, more being better, if there are any."""
+        if self.short is None:
+            return {}
+        row = self.short.rows().get((digest, SHORT_SEED), {"value": None})
+        return {SHORT: _number(row["value"]) * (1.0 if self.job.task.metric.direction == "maximise" else -1.0)}
 
     def facts(self, nets: Sequence[Net], left_out: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         """What stands beside the evidence."""
@@ -136,6 +181,7 @@ class Ranked:
             "steps": recipe.training.steps,
             "batch_size": recipe.training.batch_size,
             "lr": recipe.training.lr,
+            "short_steps": self.job.settings.rank.short_steps,
             "nets": [
                 {**asdict(net), "arch": self.archs[net.digest].to_dict(), "is_ranked": net.digest in self.ranked}
                 for net in nets

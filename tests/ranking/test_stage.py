@@ -13,6 +13,7 @@ from nas.data import DataConfig, load
 from nas.errors import ConfigError, MeasurementError
 from nas.job import Job
 from nas.ranking import RankConfig
+from nas.ranking.settings import SHORT_SEED
 from nas.report.summary import meaning
 from nas.run import Run
 from nas.supernet import Supernet
@@ -45,10 +46,11 @@ def value(digest: str, seed: int) -> float:
 
 def fill(made: Job, *, without: tuple[tuple[str, int], ...] = (), **changed: Any) -> Ranked:
     ranked = Ranked(made)
-    for digest, seed in ranked.missing():
+    for one in ranked.missing():
+        digest, seed, _ = one
         if (digest, seed) not in without:
             row = {"digest": digest, "seed": seed, "value": value(digest, seed), "proxies": {"synflow": 1.0 + seed}}
-            ranked.table.log.append({**row, **changed.get(f"at_{digest}_{seed}", {})})
+            ranked.table_of(one).log.append({**row, **changed.get(f"at_{digest}_{seed}", {})})
     return ranked
 
 
@@ -115,6 +117,42 @@ def test_nothing_is_done_again_until_something_changes(
     assert len(counted) == 10 and "has changed" not in report.ranking_text(run)
 
 
+def test_short_trainings_are_a_rival(run: Run, no_trials: list[list[str]]) -> None:
+    """They rank as the truth does here, are each made once, and stay out of the means."""
+    fill(job(run, short_steps=2))
+    stage(job(run, short_steps=2))
+    found = run.read_json("rank/evidence.json")
+    assert (
+        not no_trials and found["short_steps"] == 2 and len(job(run).run.read_json("rank/evidence.json")["nets"]) == 10
+    )
+    taus = {rival["name"]: rival["tau"]["value"] for rival in found["rivals"]}
+    assert list(taus) == ["params", "flops", "short", "synflow"] and taus["short"] == 1.0
+    assert all(net["standalone"] == [value(net["digest"], seed) for seed in (0, 1)] for net in found["nets"])
+    assert "training alone for 2 steps" in report.ranking_text(run)
+    assert not Ranked(job(run, short_steps=2)).missing() and len(Ranked(job(run, short_steps=3)).missing()) == 9
+    assert all(meaning(name) for name in run.read_json("summary.json"))
+    stage(job(run))
+    assert "short" not in [rival["name"] for rival in run.read_json("rank/evidence.json")["rivals"]]
+
+
+def test_a_short_training_that_failed_costs_no_net(run: Run, no_trials: list[list[str]]) -> None:
+    made = job(run, short_steps=2)
+    failing, *_ = Ranked(made).ranked
+    fill(made, without=((failing, SHORT_SEED),))
+    stage(made)
+    found = run.read_json("rank/evidence.json")
+    assert no_trials == [[f"arch={failing},seed={SHORT_SEED},short"]] and found["left_out"] == []
+    assert found["overall"]["nets"] == 9
+    assert {rival["name"]: rival["nets"] for rival in found["rivals"]}["short"] == 8
+    asked = run.read_json("rank/trials/asked.json")["trials"]
+    assert [trial["is_short"] for trial in asked.values()] == [True]
+
+
+def test_short_trainings_must_be_short(run: Run) -> None:
+    with pytest.raises(ConfigError, match="rank.short_steps must be fewer than the 5 steps .*got 5: such as 1"):
+        stage(job(run, short_steps=5))
+
+
 def test_what_cannot_be_used_is_left_out_and_said(
     run: Run, no_trials: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,7 +193,7 @@ def test_a_space_that_is_too_small_is_refused(run: Run) -> None:
 def test_another_run_and_more_seeds_train_only_what_is_new(run: Run, tmp_path: Path) -> None:
     fill(job(run))
     other = Ranked(job(Run.at(tmp_path / "two"), seeds=(0, 1, 2)))
-    assert {seed for _, seed in other.missing()} == {2} and len(other.missing()) == 10
+    assert {one.seed for one in other.missing()} == {2} and len(other.missing()) == 10
     moved = Run.at(tmp_path / "elsewhere/three")
     assert len(Ranked(job(moved)).missing()) == 20
     assert not Ranked(job(moved, table=str(tmp_path / "standalone"))).missing()
