@@ -60,8 +60,8 @@ class Ranked:
             return None
         if steps >= (whole := recipe.training.steps):
             raise ConfigError(
-                f"rank.short_steps must be fewer than the {whole} steps of the trainings that they are to foretell, got "
-                f"{steps}: such as {max(1, whole // 5)}"
+                f"rank.short_steps must be fewer than the {whole} steps of the trainings to foretell, got {steps}: "
+                f"such as {max(1, whole // 5)}"
             )
         return Standalone(self.table.folder, recipe.shortened(steps))
 

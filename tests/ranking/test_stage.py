@@ -149,7 +149,10 @@ def test_a_short_training_that_failed_costs_no_net(run: Run, no_trials: list[lis
 
 
 def test_short_trainings_must_be_short(run: Run) -> None:
-    with pytest.raises(ConfigError, match="rank.short_steps must be fewer than the 5 steps .*got 5: such as 1"):
+    with pytest.raises(
+        ConfigError,
+        match="rank.short_steps must be fewer than the 5 steps of the trainings to foretell, got 5: such as 1",
+    ):
         stage(job(run, short_steps=5))
 
 
