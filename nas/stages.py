@@ -24,7 +24,7 @@ from nas.run import Run
 from nas.searching import finish_front, run_search, summary, violations
 from nas.settings import Settings
 from nas.teamwork import check_team, train_together
-from nas.train import evaluate, train_supernet
+from nas.train import scores, train_supernet
 from nas.trials import rank_subnets, tune
 from nas.winners import chosen, latencies, measured, named, retrain_all, retrained
 
@@ -116,7 +116,7 @@ def search(job: Job) -> None:
         outcome.evaluations,
         metric=task.metric.name,
         measure=lambda archs: measured(job, archs),
-        rescore=lambda archs: [evaluate(net, arch, task, job.dataset.val) for arch in archs],
+        rescore=lambda archs: [scores(net, arch, task, job.dataset.val) for arch in archs],
         cap=cfg.front_size,
     )
     job.run.write_json(f"search/{cfg.name}/front.json", rows)

@@ -43,7 +43,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """What ranks the nets without a supernet."""
+    """What else ranks the nets: loss in the place of the metric, or something that knows no supernet."""
 
     name: str
     nets: int

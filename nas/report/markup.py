@@ -201,7 +201,7 @@ def agreements(found: Trust) -> str:
 
 
 def rivals(found: Trust) -> str:
-    """The same order from sizes and zero-cost proxies."""
+    """The same order from the loss, sizes, short trainings and zero-cost proxies."""
     head, *cells = rival_cells(found)
     return _tabled(head, [_row(row[0], row[1:]) for row in cells])
 

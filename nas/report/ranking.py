@@ -8,7 +8,13 @@ from nas.arch import NONE
 from nas.report.read import Record, arch_of, mapping, number, numbers, rows
 from nas.report.stacks import NO_MIXING, UNKNOWN, outline
 
-RIVALS = {"params": "parameters", "flops": "FLOPs", "grad_norm": "gradient norm", "snip": "SNIP"}
+RIVALS = {
+    "loss": "inherited loss",
+    "params": "parameters",
+    "flops": "FLOPs",
+    "grad_norm": "gradient norm",
+    "snip": "SNIP",
+}
 SHORT = "short"
 AGAIN = "run `nas rank` again, which trains nothing twice"
 
@@ -58,7 +64,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """What ranks the same nets without a supernet; `lead` is how much more tau inherited scores have."""
+    """What else ranks the same nets; `lead` is how much more tau inherited scores have."""
 
     name: str
     tau: Span
@@ -119,7 +125,7 @@ def agreement_cells(found: Trust) -> list[list[str]]:
 
 
 def rival_cells(found: Trust) -> list[list[str]]:
-    """Header and cells: the inherited scores, the ceiling, then what knows nothing of the supernet."""
+    """Header and cells: the inherited scores, the ceiling, then what else there is."""
     head = ["ranked by", "tau [95 %]", "tau within sizes", "inherited scores are ahead by"]
     overall = found.agreements[0].tau
     first = [

@@ -65,7 +65,7 @@ DOCUMENTED: Mapping[str, str] = {
     "rank.within_bins.tau": "tau over pairs of archs of one size",
     "rank.within_families.tau": "tau over pairs of one operator family",
     "rank.family.<family>.tau": "tau among archs of the family",
-    "rank.rival.<name>.tau": "tau of what knows nothing of the supernet",
+    "rank.rival.<name>.tau": "tau of what else ranks them",
     "rank.gap.<figure>": "per cent by which inherited scores are worse",
     "rank.noise.<over>": "standard deviation of standalone scores",
     "export.<arch>.<form>": "largest difference of its logits from the supernet's",

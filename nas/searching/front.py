@@ -12,8 +12,8 @@ from nas.searching.problem import Problem
 
 Measure = Callable[[Sequence[Arch]], Sequence[tuple[float, float]]]
 """Median latency and its spread in milliseconds, one pair per arch."""
-Rescore = Callable[[Sequence[Arch]], Sequence[float]]
-"""The task's metric on all of val, one value per arch."""
+Rescore = Callable[[Sequence[Arch]], Sequence[Values]]
+"""The task's metric and whatever else weights tell on all of val, by name, for each arch."""
 
 
 def finish_front(
@@ -34,7 +34,7 @@ def finish_front(
     archs = [row.point for row in chosen]
     times, scores = measure(archs), rescore(archs)
     rows = [_row(row, metric, time, score) for row, time, score in zip(chosen, times, scores, strict=True)]
-    values = [{**row["values"], **_measured(row, metric)} for row in rows]
+    values = [_measured(row) for row in rows]
     kept = problem.front(values)
     balanced = _knee(problem, [values[i] for i in kept])
     for i, row in enumerate(rows):
@@ -47,10 +47,10 @@ def violations(rows: Sequence[Mapping[str, Any]], bound: float) -> int:
     return sum(float(row["measured"][LATENCY]) > bound for row in rows)
 
 
-def _measured(row: Mapping[str, Any], metric: str) -> dict[str, float]:
+def _measured(row: Mapping[str, Any]) -> dict[str, float]:
     found: Mapping[str, float] = row["measured"]
     # once measured, a latency is its own bound
-    return {LATENCY: found[LATENCY], UPPER: found[LATENCY], metric: found[metric]}
+    return {**row["values"], **found, UPPER: found[LATENCY]}
 
 
 def _cap(problem: Problem, rows: list[Evaluation], cap: int) -> list[Evaluation]:
@@ -65,11 +65,11 @@ def _knee(problem: Problem, values: Sequence[Values]) -> int:
     return knee(points, least(points)) if len(points) else 0
 
 
-def _row(row: Evaluation, metric: str, time: tuple[float, float], score: float) -> dict[str, Any]:
+def _row(row: Evaluation, metric: str, time: tuple[float, float], score: Values) -> dict[str, Any]:
     return {
         "arch": row.point.to_dict(),
         "digest": row.point.digest,
         "origin": row.origin,
         "values": dict(row.values),
-        "measured": {LATENCY: time[0], "latency_spread_ms": time[1], "quality_val": score, metric: score},
+        "measured": {LATENCY: time[0], "latency_spread_ms": time[1], "quality_val": score[metric], **score},
     }

@@ -14,7 +14,7 @@ from nas.searching.call import conduct, workers
 from nas.searching.curve import front_of, hypervolume_curve
 from nas.searching.executor import Executor
 from nas.searching.found import Found
-from nas.searching.objectives import LATENCY, CheapObjectives, Predict, named_objectives
+from nas.searching.objectives import LATENCY, LOSS, CheapObjectives, Predict, named_objectives
 from nas.searching.problem import Problem
 from nas.searching.scorer import SupernetScorer, enough
 from nas.searching.settings import ConstraintsConfig, SearchConfig, named_constraints
@@ -67,7 +67,14 @@ def run_search(run: Run, problem: Problem, net: Supernet, task: Task, data: Data
     each evaluation of both is in `search/<name>/curve.json`.
     """
     limit = settings.val_limit or enough(data.shape)
-    scorer = SupernetScorer.of(net, task, data.searchable(), batch_size=settings.batch_size, limit=limit)
+    scorer = SupernetScorer.of(
+        net,
+        task,
+        data.searchable(),
+        batch_size=settings.batch_size,
+        limit=limit,
+        with_loss=any(objective.name == LOSS for objective in problem.objectives),
+    )
     folder = f"search/{settings.name}"
     start = _starts(run, problem, settings.start)
     with workers(scorer, settings) as executor:

@@ -12,6 +12,8 @@ from nas.supernet import network_cost
 from nas.tasks import Metric
 
 QUALITY, LATENCY = "quality", "latency_ms"
+LOSS = "loss"
+"""Cross-entropy on val in nats: it tells subnets apart that a share of right answers does not."""
 UPPER = "latency_upper_ms"
 """What a predicted latency stays below with the confidence that was asked for."""
 COUNTED = ("params", "flops", "kv_cache_bytes")
@@ -50,7 +52,7 @@ class Constraint:
 
 def named_objectives(names: Sequence[str], metric: Metric) -> tuple[Objective, ...]:
     """The objectives of these names, of which `quality` stands for the task's metric."""
-    known = (QUALITY, LATENCY, *COUNTED)
+    known = (QUALITY, LOSS, LATENCY, *COUNTED)
     if unknown := [name for name in names if name not in (*known, metric.name)]:
         raise ConfigError(f"search.objectives may hold {', '.join(known)}; got {', '.join(map(repr, unknown))}")
     if len(set(names)) != len(names) or len(names) < 2:

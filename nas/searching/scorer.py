@@ -13,11 +13,12 @@ from torch import Tensor
 from nas.arch import Arch
 from nas.data import Dataset, Examples
 from nas.searching.kept import Kept
-from nas.searching.objectives import Values
+from nas.searching.objectives import LOSS, Values
 from nas.shapes import ImageShape, TaskShape
 from nas.supernet import Supernet, evaluating
 from nas.supernet.prefix import State, Step, Walk
 from nas.tasks import Task
+from nas.tasks.contract import summed_nats
 
 CACHE_BYTES = 512 * 2**20
 PREPARED_SHARE = 8
@@ -26,7 +27,8 @@ SHORT = 2
 """Steps of a prefix that is kept when it first comes."""
 Span = tuple[int, int]
 """First example of a batch, and the one after its last."""
-Tally = tuple[float, int]
+Tally = tuple[float, int, float]
+"""What the metric adds up, positions, and nats, which are 0 where nobody asks for the loss."""
 IMAGES, SEQUENCES, TOKENS = 1_024, 48, 24_576
 
 
@@ -45,6 +47,7 @@ class SupernetScorer:
     batch_size: int = 128
     limit: int | None = None
     cache_bytes: int = CACHE_BYTES
+    with_loss: bool = False
 
     @classmethod
     def of(
@@ -56,14 +59,17 @@ class SupernetScorer:
         batch_size: int = 128,
         limit: int | None = None,
         cache_bytes: int = CACHE_BYTES,
+        with_loss: bool = False,
     ) -> "SupernetScorer":
         """A scorer that holds nothing of the data but its validation split."""
-        return cls(net.eval().requires_grad_(False), task, data.val, batch_size, limit, cache_bytes)
+        return cls(net.eval().requires_grad_(False), task, data.val, batch_size, limit, cache_bytes, with_loss)
 
     def __call__(self, arch: Arch, fidelity: float = 1.0) -> Values:
-        """The metric under its name, of the first examples alone if their share `fidelity` is below 1."""
+        """The metric under its name, and the loss if asked for, of the first examples alone if their share `fidelity`
+        is below 1."""
         torch.set_num_threads(1)
-        return {self.task.metric.name: self.desk.score(arch, self._spans(fidelity), is_whole=fidelity == 1.0)}
+        value, loss = self.desk.score(arch, self._spans(fidelity), is_whole=fidelity == 1.0)
+        return {self.task.metric.name: value, **({LOSS: loss} if self.with_loss else {})}
 
     def order(self, archs: Sequence[Arch]) -> list[Arch]:
         """The archs with those next to each other that begin alike, whatever order they come in."""
@@ -72,7 +78,7 @@ class SupernetScorer:
     @cached_property
     def desk(self) -> "Desk":
         """What this process keeps between calls."""
-        return Desk(self.net, self.task, self.val, self.cache_bytes)
+        return Desk(self.net, self.task, self.val, self.cache_bytes, with_loss=self.with_loss)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name != "desk"}
@@ -113,8 +119,10 @@ class Desk:
     nobody asks for costs memory traffic, which is a good part of what computing it costs.
     """
 
-    def __init__(self, net: Supernet, task: Task, examples: Examples, cache_bytes: int) -> None:
-        self._task, self._examples, self._walk = task, examples, Walk(net)
+    def __init__(
+        self, net: Supernet, task: Task, examples: Examples, cache_bytes: int, *, with_loss: bool = False
+    ) -> None:
+        self._task, self._examples, self._walk, self._with_loss = task, examples, Walk(net), with_loss
         self.batches: Kept[Batch] = Kept(cache_bytes // PREPARED_SHARE)
         self.states: Kept[State] = Kept(cache_bytes - self.batches.budget)
         self.hits = self.steps = 0
@@ -124,19 +132,19 @@ class Desk:
         self._weights = (*net.parameters(), *net.buffers())
         self._versions = self._seen()
 
-    def score(self, arch: Arch, spans: Sequence[Span], *, is_whole: bool) -> float:
-        """The metric over the batches; tallies of a part are kept until the whole has been scored."""
+    def score(self, arch: Arch, spans: Sequence[Span], *, is_whole: bool) -> tuple[float, float]:
+        """The metric and the loss over the batches; tallies of a part are kept until the whole has been scored."""
         self._refresh()
         steps, known = self._walk.steps(arch), self._tallies.pop(arch.digest, {})
         worths = self._worths(steps)
-        total, seen = 0.0, 0
+        total, seen, nats = 0.0, 0, 0.0
         with evaluating(self._walk.net), torch.inference_mode():
             for span in spans:
-                known[span] = amount, weight = known.get(span) or self._tally(steps, worths, span)
-                total, seen = total + amount, seen + weight
+                known[span] = amount, weight, own = known.get(span) or self._tally(steps, worths, span)
+                total, seen, nats = total + amount, seen + weight, nats + own
         if not is_whole:
             self._tallies[arch.digest] = known
-        return self._task.finish(total, seen)
+        return self._task.finish(total, seen), nats / seen if seen else math.nan
 
     def _worths(self, steps: Sequence[Step]) -> list[float]:
         """What the states after the steps are worth to keep: more if met often, and if short; 0 if not at all."""
@@ -156,7 +164,9 @@ class Desk:
             state = step.run(state)
             if worth:
                 self.states.add((span, step.prefix), worth, state)
-        return self._task.tally(self._walk.net.head(state.x), batch.targets)
+        logits = self._walk.net.head(state.x)
+        nats = summed_nats(logits, batch.targets) if self._with_loss else 0.0
+        return (*self._task.tally(logits, batch.targets), nats)
 
     def _batch(self, span: Span) -> Batch:
         batch = self.batches.get(span, 1.0)

@@ -16,7 +16,7 @@ from nas.ranking.choose import choose, dominant, size_bin, size_edges
 from nas.ranking.evidence import Net
 from nas.ranking.settings import LEAST_ARCHS, SHORT_SEED
 from nas.supernet import network_cost
-from nas.train import evaluate, weights_digest
+from nas.train import LOSS, scores, weights_digest
 
 INHERITED, SHORT = "rank/inherited.jsonl", "short"
 
@@ -123,15 +123,19 @@ class Ranked:
         known, short = self.table.rows(), self.short.rows() if self.short else {}
         return [one for one in self.trainings if (one.digest, one.seed) not in (short if one.is_short else known)]
 
-    def inherited(self) -> dict[str, float | None]:
-        """The metric on val with the supernet's weights; each is on disk once it is known."""
+    def inherited(self) -> dict[str, Row]:
+        """Metric (`value`) and `loss` on val with the supernet's weights; each is on disk once it is known."""
         log, place = self.job.run.log(INHERITED), {"supernet": self.supernet, "data": self.data.digest}
-        known = {row["digest"]: row["value"] for row in log.rows() if place.items() <= row.items()}
+        known: dict[str, Row] = {
+            row["digest"]: row for row in log.rows() if place.items() <= row.items() and LOSS in row
+        }
+        metric = self.job.task.metric.name
         with track("inherited", len(self.archs), "nets") as progress:
             for digest, arch in self.archs.items():
                 if digest not in known:
-                    known[digest] = evaluate(self.job.net, arch, self.job.task, self.data.val)
-                    log.append({**place, "digest": digest, "value": known[digest]})
+                    found = scores(self.job.net, arch, self.job.task, self.data.val)
+                    log.append(row := {**place, "digest": digest, "value": found.pop(metric), **found})
+                    known[digest] = row
                 progress.advance()
         return known
 
@@ -143,14 +147,14 @@ class Ranked:
         for digest, arch in self.archs.items():
             own = [rows.get((digest, seed)) for seed in seeds]
             known = (failed.get(Training(digest, seed)) for seed in seeds)
-            reason = next(filter(None, known), _unusable(own, inherited[digest]))
+            reason = next(filter(None, known), _unusable(own, inherited[digest]["value"]))
             if reason:
                 left_out.append({"digest": digest, "reason": reason})
             else:
                 nets.append(self._net(arch, [row for row in own if row], inherited[digest], edges))
         return nets, left_out
 
-    def _net(self, arch: Arch, rows: Sequence[Row], inherited: float | None, edges: list[float]) -> Net:
+    def _net(self, arch: Arch, rows: Sequence[Row], inherited: Row, edges: list[float]) -> Net:
         params, flops = self.cost(arch)
         names = [name for name in rows[0]["proxies"] if all(name in row["proxies"] for row in rows)]
         proxies = {name: sum(_number(row["proxies"][name]) for row in rows) / len(rows) for name in names}
@@ -158,12 +162,16 @@ class Ranked:
             digest=arch.digest,
             family=dominant(arch),
             size_bin=size_bin(params, edges),
-            inherited=_number(inherited),
+            inherited=_number(inherited["value"]),
             standalone=tuple(float(row["value"]) for row in rows),
             params=params,
             flops=flops,
-            proxies=self._reached_early(arch.digest) | proxies,
+            proxies=self._by_loss(inherited) | self._reached_early(arch.digest) | proxies,
         )
+
+    def _by_loss(self, inherited: Row) -> dict[str, float]:
+        """The inherited loss, more being better; nothing where the metric is the loss already."""
+        return {LOSS: -_number(inherited[LOSS])} if self.job.task.metric.direction == "maximise" else {}
 
     def _reached_early(self, digest: str) -> dict[str, float]:
         """What a short training gave, more being better, if there are any."""

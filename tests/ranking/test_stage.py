@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nas import report
+from nas.arch import Arch
 from nas.data import DataConfig, load
 from nas.errors import ConfigError, MeasurementError
 from nas.job import Job
@@ -38,6 +39,16 @@ def job(run: Run, **config: Any) -> Job:
     if not (run.path / WEIGHTS).exists():
         run.file(WEIGHTS).write_text("weights")
     return made
+
+
+def plain(made: Job, arch: Arch) -> dict[str, float]:
+    """Metric and loss from all logits at once."""
+    val = made.dataset.val
+    inputs, targets = made.task.prepare(val, torch.arange(len(val)), torch.device("cpu"))
+    with torch.inference_mode():
+        logits = torch.cat([made.net.eval()(part, arch) for part in inputs.split(64)])
+    right = (logits.argmax(-1) == targets).sum().item() / len(targets)
+    return {"accuracy": right, "loss": pytest.approx(float(made.task.loss(logits, targets)), rel=1e-5)}
 
 
 def value(digest: str, seed: int) -> float:
@@ -87,7 +98,9 @@ def test_known_results_need_no_ray(run: Run, no_trials: list[list[str]], capsys:
     assert found["asked"]["supernet"] == ranked.supernet and found["asked"]["recipe"] == ranked.table.recipe.digest
     for net in found["nets"]:
         assert net["standalone"] == [value(net["digest"], seed) for seed in (0, 1)]
-        assert net["proxies"] == {"synflow": 1.5}
+        assert set(net["proxies"]) == {"synflow", "loss"} and net["proxies"]["synflow"] == 1.5
+        arch = Arch.from_dict(net["arch"])
+        assert {"accuracy": net["inherited"], "loss": -net["proxies"]["loss"]} == plain(made, arch)
     assert found["ceiling"]["value"] == 1.0
     summary = run.read_json("summary.json")
     assert summary["rank.nets"] == 9 and summary["rank.tau"] == found["overall"]["tau"]["value"]
@@ -104,7 +117,8 @@ def test_nothing_is_done_again_until_something_changes(
     stage(job(run))
     first = run.read_json("rank/evidence.json")
     counted: list[str] = []
-    monkeypatch.setattr(module, "evaluate", lambda _, arch, *__, **___: counted.append(arch.digest) or 0.5)
+    both = {"accuracy": 0.5, "loss": 1.0}
+    monkeypatch.setattr(module, "scores", lambda _, arch, *__: counted.append(arch.digest) or dict(both))
     path = run.path / "rank/evidence.json"
     before = path.stat().st_mtime_ns
     stage(job(run))
@@ -126,7 +140,7 @@ def test_short_trainings_are_a_rival(run: Run, no_trials: list[list[str]]) -> No
         not no_trials and found["short_steps"] == 2 and len(job(run).run.read_json("rank/evidence.json")["nets"]) == 10
     )
     taus = {rival["name"]: rival["tau"]["value"] for rival in found["rivals"]}
-    assert list(taus) == ["params", "flops", "short", "synflow"] and taus["short"] == 1.0
+    assert list(taus) == ["params", "flops", "loss", "short", "synflow"] and taus["short"] == 1.0
     assert all(net["standalone"] == [value(net["digest"], seed) for seed in (0, 1)] for net in found["nets"])
     assert "training alone for 2 steps" in report.ranking_text(run)
     assert not Ranked(job(run, short_steps=2)).missing() and len(Ranked(job(run, short_steps=3)).missing()) == 9

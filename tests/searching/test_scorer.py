@@ -18,6 +18,7 @@ from nas.space import mutate, sample
 from nas.supernet import Supernet
 from nas.tasks import of
 from nas.train import evaluate
+from nas.train import scores as both_scores
 from tests.spaces import DIGITS, FASHION, shipped
 
 EXAMPLES, BATCH = 11, 4
@@ -129,6 +130,19 @@ def test_it_travels_without_what_it_kept_and_without_examples_beyond_the_limit(
     copy = pickle.loads(sent)
     assert len(copy.val) == EXAMPLES and copy.desk.used == 0
     assert scores(copy, archs[:20]) == wanted[:20]
+
+
+def test_the_loss_comes_with_the_metric_if_asked_for(scorer: SupernetScorer, archs: list[Arch]) -> None:
+    ours = replace(scorer, with_loss=True)
+    part = scorer.val.take(torch.arange(EXAMPLES))
+    for arch in archs[:12]:
+        wanted = both_scores(scorer.net, arch, scorer.task, part, batch_size=scorer.batch_size)
+        assert ours(arch) == wanted and set(wanted) == {scorer.task.metric.name, "loss"}
+        inputs, targets = scorer.task.prepare(part, torch.arange(EXAMPLES), torch.device("cpu"))
+        with torch.inference_mode():
+            whole = scorer.task.loss(scorer.net(inputs, arch), targets)
+        assert wanted["loss"] == pytest.approx(float(whole), rel=1e-5)
+        assert set(scorer(arch)) == {scorer.task.metric.name}
 
 
 def test_fidelity_is_a_share_of_the_examples(scorer: SupernetScorer, archs: list[Arch], wanted: list[float]) -> None:

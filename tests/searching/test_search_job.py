@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import nas.searching
 from nas.arch import Arch
@@ -29,7 +30,7 @@ from nas.searching import (
 from nas.searching.scorer import SupernetScorer
 from nas.supernet import Supernet
 from nas.tasks import Task, of
-from nas.train import evaluate
+from nas.train import evaluate, scores
 from tests.searching.conftest import space_of
 from tests.searching.toys import Toy
 
@@ -79,6 +80,26 @@ def test_a_search_leaves_what_the_run_folder_promises(tmp_path: Path, net: Super
     assert again.evaluations == outcome.evaluations
 
 
+def test_a_search_by_loss_knows_the_metric_too(tmp_path: Path, net: Supernet, task: Task, data: Dataset) -> None:
+    outcome = run(tmp_path, net, task, data, objectives=["loss", "latency_ms"])
+    assert [objective.name for objective in outcome.problem.objectives] == ["loss", "latency_ms"]
+    part = data.val.take(torch.arange(32))
+    for row in outcome.evaluations[:5]:
+        found = scores(net, row.point, task, part, batch_size=16)
+        assert {name: row.values[name] for name in ("accuracy", "loss")} == pytest.approx(found, rel=1e-6)
+    rows = finish_front(
+        outcome.problem,
+        outcome.evaluations,
+        metric="accuracy",
+        measure=lambda archs: [(ms, 0.1) for ms in predict(archs)],
+        rescore=lambda archs: [scores(net, arch, task, data.val) for arch in archs],
+    )
+    kept = [row["measured"] for row in rows if row["is_front"]]
+    assert all(row["quality_val"] == row["accuracy"] for row in kept)
+    losses = [row["loss"] for row in kept]
+    assert losses == sorted(losses, reverse=True), "cheapest first, and each dearer one loses less"
+
+
 def test_the_front_is_judged_by_what_was_measured(problem: Problem) -> None:
     archs = strategies.get("random")(problem).ask(60)
     values = [{**known, **Toy()(arch)} for arch, known in zip(archs, problem.cheap(archs), strict=True)]
@@ -89,7 +110,7 @@ def test_the_front_is_judged_by_what_was_measured(problem: Problem) -> None:
         found,
         metric="accuracy",
         measure=lambda archs: [(1e6 if arch == slow else 1.0 + len(arch.blocks), 0.5) for arch in archs],
-        rescore=lambda archs: [0.01 if arch == slow else Toy()(arch)["accuracy"] for arch in archs],
+        rescore=lambda archs: [{"accuracy": 0.01} if arch == slow else Toy()(arch) for arch in archs],
         cap=5,
     )
     assert len(rows) == 5
