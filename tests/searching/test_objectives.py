@@ -23,7 +23,7 @@ def test_quality_stands_for_the_metric_of_the_task() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("quality", "speed"), "may hold quality, latency_ms, params, flops, kv_cache_bytes; got 'speed'"),
+        (("quality", "speed"), "may hold quality, loss, latency_ms, params, flops, kv_cache_bytes; got 'speed'"),
         (("quality",), "needs two or more different names, got"),
         (("params", "params"), "needs two or more different names, got"),
     ],
