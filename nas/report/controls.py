@@ -7,8 +7,9 @@ from nas.report import markup
 
 NOTE = (
     "Large dots with a letter are measured on the device, with the spread as a line; small marks are what the search "
-    "saw (circle) and what random search drew (cross), by predicted latency and the score on part of the data. The "
-    "stairs are the front of what is within the limits; what it dominates is pale."
+    "saw (circle) and what random search drew (cross), by predicted latency and the score on part of the data, moved "
+    "by what all of it changed in those that were scored on both. The stairs are the front of what is within the "
+    "limits; what it dominates is pale."
 )
 KEYS = (
     "Drag over the chart to brush, choose a dot to see its layers. Keys, once the chart has the focus: arrows walk "

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.report.archs import archs_of, decoded
+from nas.report.archs import _shift, archs_of, decoded
 from nas.report.explorer import explorer
 from nas.report.packed import pack, pack_whole, unpack
 from nas.report.read import read
@@ -39,6 +39,21 @@ def test_measured_numbers_come_before_predicted_ones(run: Run) -> None:
     assert [found.digests[i] for i in found.measured] == [p.arch.digest for p in record.front]
     others = sorted(set(range(len(row))) - set(found.measured.tolist()))
     assert np.array_equal(latency.values[others], predicted.values[others])
+
+
+def test_scores_on_part_of_val_are_brought_to_the_level_of_all_of_it(run: Run) -> None:
+    """The part may be easier than the rest, which must not put measured archs behind the others."""
+    record = read(run)
+    found, row = archs_of(record), {digest: i for i, digest in enumerate(archs_of(record).digests)}
+    quality, part = found.quantity("quality"), found.quantity("part")
+    assert quality is not None and part is not None
+    whole = {row[point.arch.digest]: point.measured["bits_per_byte"] for point in record.front}
+    shift = np.mean([value - part.values[i] for i, value in whole.items()])
+    assert shift != 0
+    wanted = np.array([whole.get(i, part.values[i] + shift) for i in range(len(row))])
+    np.testing.assert_allclose(quality.values, wanted, atol=1e-6)
+    harder = _shift(part.values, {i: part.values[i] + 0.5 for i in (0, 3)})
+    assert harder == pytest.approx(0.5) and _shift(part.values, {}) == 0
 
 
 def test_an_empty_run_has_nothing_to_explore(tmp_path: Path) -> None:
