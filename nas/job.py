@@ -161,7 +161,7 @@ class Job:
             self.run.write_json(name, asked)
         elif changed := [key for key in asked if before.get(key) != asked[key]]:
             raise CheckpointError(
-                f"search {cfg.name!r} of this run was made with another {', '.join(changed)}: "
+                f"search {cfg.name!r} of this run was made with other {', '.join(changed)}: "
                 "give this one a name of its own, search.name=…"
             )
 

@@ -105,14 +105,15 @@ def fit(job: Job) -> None:
 def search(job: Job) -> None:
     """The archive, then the front, measured and scored on all of val."""
     cfg, limits, task, net = job.settings.search, job.settings.constraints, job.task, job.net
+    problem = job.problem  # what cannot be searched must not claim the name
     job.claim_search()
     archive, front = (job.run.path / f"search/{cfg.name}" / name for name in ("archive.jsonl", "front.json"))
-    outcome = run_search(job.run, job.problem, net, task, job.dataset.searchable(), cfg)
+    outcome = run_search(job.run, problem, net, task, job.dataset.searchable(), cfg)
     if front.exists() and front.stat().st_mtime >= archive.stat().st_mtime:
         say(report.front_table(job.run))
         return
     rows = finish_front(
-        job.problem,
+        problem,
         outcome.evaluations,
         metric=task.metric.name,
         measure=lambda archs: measured(job, archs),

@@ -107,6 +107,8 @@ def test_wrong_input_on_a_finished_run(
         (["search", "search.strategy=annealing", "search.name=other"], "surrogate"),
         (["search", "search.seed=9"], "search.name"),
         (["search", "search.objectives=[beauty]", "search.name=o"], "beauty"),
+        (["search", "search.objectives=[loss]", "search.name=o"], "two or more"),  # the name is still free
+        (["rank", "rank.short_steps=9999"], "rank.short_steps must be fewer than"),
         (["retrain", "retrain.archs=[0123]"], "retrain.archs must be archs that search main evaluated"),
         (["fit", "profile.threads=2"], "a latency predictor needs measurements of this device"),
         (["fit", "profile.batch=3"], "other workloads (shape, batch, phase)"),
