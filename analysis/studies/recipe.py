@@ -41,7 +41,17 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "matching": ("largest_first=0.1", "matching=0.05"),
     "half-batch": ("student_batch=0.5",),
 }
-HEAD = ("tau", "tau_low", "tau_high", "share_of_ceiling", "within_bins.tau", "gap.median", "gap.largest")
+HEAD: Mapping[str, str] = {
+    "tau": "tau",
+    "tau_low": "low",
+    "tau_high": "high",
+    "rival.loss.tau": "by loss",
+    "share_of_ceiling": "of ceiling",
+    "within_bins.tau": "in bins",
+    "gap.median": "gap, %",
+    "gap.largest": "largest's, %",
+}
+"""Figures of `nas rank` and what the table calls them."""
 
 
 def main(task: str, folder: str, *more: str) -> None:
@@ -50,7 +60,7 @@ def main(task: str, folder: str, *more: str) -> None:
         raise SystemExit(f"variants are {', '.join(VARIANTS)}; got {', '.join(unknown)}")
     seeds = next((word.partition("=")[2] for word in more if word.startswith("seeds=")), "0").split(",")
     settings = [word for word in more if "=" in word and not word.startswith("seeds=")]
-    print(f"{'variant':<22}{'seed':>5}{'train s':>9}" + "".join(f"{name.split('.')[-1]:>17}" for name in HEAD))
+    print(f"{'variant':<22}{'seed':>5}{'train s':>9}" + "".join(f"{name:>14}" for name in HEAD.values()))
     for name in wanted:
         for seed in seeds:
             run = Run.at(Path(folder) / f"{task}-{name}-{seed}")
@@ -68,7 +78,7 @@ def _ranked(run: Run, task: str, changes: Sequence[str], settings: Sequence[str]
 def _row(name: str, seed: str, run: Run) -> str:
     figures = run.read_json("summary.json")
     values = [figures.get(f"rank.{key}") for key in HEAD]
-    cells = "".join(f"{'-' if value is None else f'{value:.3f}':>17}" for value in values)
+    cells = "".join(f"{'-' if value is None else f'{value:.3f}':>14}" for value in values)
     return f"{name:<22}{seed:>5}{figures['stage.train.seconds']:>9.0f}{cells}"
 
 
