@@ -14,13 +14,13 @@ from nas.searching.call import conduct, workers
 from nas.searching.curve import front_of, hypervolume_curve
 from nas.searching.executor import Executor
 from nas.searching.found import Found
-from nas.searching.objectives import LATENCY, LOSS, CheapObjectives, Predict, named_objectives
+from nas.searching.objectives import LATENCY, CheapObjectives, Predict, named_objectives
 from nas.searching.problem import Problem
 from nas.searching.scorer import SupernetScorer, enough
 from nas.searching.settings import ConstraintsConfig, SearchConfig, named_constraints
 from nas.space import ArchSpace
 from nas.supernet import Supernet
-from nas.tasks import Task
+from nas.tasks import LOSS, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ def supernet_problem(
     """
     cheap = CheapObjectives(net.space, net.shape, predict, upper if limits.latency_ms else None)
     objectives = named_objectives(settings.objectives, task.metric)
-    problem = Problem(ArchSpace(net.space), objectives, named_constraints(limits, task.metric), cheap, settings.prefer)
+    constraints, scored = named_constraints(limits, task.metric), frozenset({task.metric.name})
+    problem = Problem(ArchSpace(net.space), objectives, constraints, cheap, settings.prefer, scored)
     if predict is None and any(objective.name == LATENCY for objective in objectives):
         raise ConfigError(f"objective {LATENCY!r} needs a latency predictor: run `nas profile` and `nas fit` first")
     problem.check()

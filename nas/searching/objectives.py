@@ -9,11 +9,9 @@ from nas.pareto import Direction
 from nas.shapes import TaskShape
 from nas.space import SearchSpace
 from nas.supernet import network_cost
-from nas.tasks import Metric
+from nas.tasks import LOSS, Metric
 
 QUALITY, LATENCY = "quality", "latency_ms"
-LOSS = "loss"
-"""Cross-entropy on val in nats: it tells subnets apart that a share of right answers does not."""
 UPPER = "latency_upper_ms"
 """What a predicted latency stays below with the confidence that was asked for."""
 COUNTED = ("params", "flops", "kv_cache_bytes")

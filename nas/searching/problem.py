@@ -41,6 +41,8 @@ class Problem:
     constraints: tuple[Constraint, ...] = ()
     cheap: Cheap = nothing
     prefer: Prefer = "front"
+    scored: frozenset[str] = frozenset()
+    """Names of values that an evaluation gives beside the objectives."""
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -104,7 +106,7 @@ class Problem:
 
     def check(self) -> None:
         """`ConfigError` for a wish that nobody computes; `InfeasibleError` if no point meets the limits."""
-        values = self.known | {objective.name for objective in self.objectives}
+        values = self.known | self.scored | {objective.name for objective in self.objectives}
         for constraint in self.constraints:
             if constraint.name not in values:
                 raise ConfigError(

@@ -13,12 +13,11 @@ from torch import Tensor
 from nas.arch import Arch
 from nas.data import Dataset, Examples
 from nas.searching.kept import Kept
-from nas.searching.objectives import LOSS, Values
+from nas.searching.objectives import Values
 from nas.shapes import ImageShape, TaskShape
 from nas.supernet import Supernet, evaluating
 from nas.supernet.prefix import State, Step, Walk
-from nas.tasks import Task
-from nas.tasks.contract import summed_nats
+from nas.tasks import LOSS, Task, summed_nats
 
 CACHE_BYTES = 512 * 2**20
 PREPARED_SHARE = 8

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from nas.data.contract import Dataset, TaskKind
 from nas.tasks import classification, language, recall
-from nas.tasks.contract import Metric, Task
+from nas.tasks.contract import LOSS, Metric, Task, summed_nats
 
-__all__ = ["Metric", "Task", "of"]
+__all__ = ["LOSS", "Metric", "Task", "of", "summed_nats"]
 
 _BUILDERS: dict[TaskKind, Callable[[Dataset], Task]] = {
     "classification": classification.build,

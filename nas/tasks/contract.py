@@ -12,6 +12,8 @@ from nas.data.contract import Examples
 from nas.shapes import TaskShape
 
 IGNORED = -100
+LOSS = "loss"
+"""Name of the cross-entropy in nats, a mean over positions, beside that of a metric."""
 
 
 @dataclass(frozen=True, slots=True)

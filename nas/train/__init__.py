@@ -2,14 +2,13 @@
 
 from nas.train.checkpoint import load_supernet, weights_digest
 from nas.train.config import TrainConfig
-from nas.train.evaluate import LOSS, evaluate, scores
+from nas.train.evaluate import evaluate, scores
 from nas.train.loop import fit
 from nas.train.recipe import RecipeConfig
 from nas.train.standalone import RetrainConfig, fit_watched, load_retrained, retrain, standalone
 from nas.train.supernet import supernet_trainer, train_supernet
 
 __all__ = [
-    "LOSS",
     "RecipeConfig",
     "RetrainConfig",
     "TrainConfig",

@@ -8,10 +8,8 @@ from torch import Tensor
 from nas.arch import Arch
 from nas.data.contract import Examples
 from nas.supernet import Supernet, evaluating
-from nas.tasks.contract import Task, summed_nats
+from nas.tasks.contract import LOSS, Task, summed_nats
 
-LOSS = "loss"
-"""Cross-entropy in nats, a mean over positions."""
 Tally = Callable[[Tensor, Tensor], tuple[float, ...]]
 """Logits and targets -> what is added up over batches."""
 

@@ -34,6 +34,9 @@ def rank_subnets(job: Job) -> None:
     nets, left_out = study.nets(failed)
     for row in left_out:
         say(f"rank      left out {row['digest']}: {row['reason']}")
+    for one, reason in failed.items():
+        if one.is_short:
+            say(f"rank      no short training of {one.digest}: {reason}")
     _enough(study, nets, left_out)
     config = job.settings.rank
     ranked = [net for net in nets if net.digest in study.ranked]

@@ -16,7 +16,8 @@ from nas.ranking.choose import choose, dominant, size_bin, size_edges
 from nas.ranking.evidence import Net
 from nas.ranking.settings import LEAST_ARCHS, SHORT_SEED
 from nas.supernet import network_cost
-from nas.train import LOSS, scores, weights_digest
+from nas.tasks import LOSS
+from nas.train import scores, weights_digest
 
 INHERITED, SHORT = "rank/inherited.jsonl", "short"
 
@@ -142,7 +143,7 @@ class Ranked:
     def nets(self, failed: Mapping[Training, str]) -> tuple[list[Net], list[dict[str, str]]]:
         """The nets that have every score, and the others with the reason."""
         rows, inherited, seeds = self.table.rows(), self.inherited(), self.job.settings.rank.seeds
-        nets, left_out = [], []
+        nets, left_out, early = [], [], self._early()
         edges = size_edges([self.cost(arch)[0] for arch in self.ranked.values()], self.job.settings.rank.bins)
         for digest, arch in self.archs.items():
             own = [rows.get((digest, seed)) for seed in seeds]
@@ -151,10 +152,13 @@ class Ranked:
             if reason:
                 left_out.append({"digest": digest, "reason": reason})
             else:
-                nets.append(self._net(arch, [row for row in own if row], inherited[digest], edges))
+                further = self._by_loss(inherited[digest]) | early.get(digest, {})
+                nets.append(self._net(arch, [row for row in own if row], inherited[digest]["value"], edges, further))
         return nets, left_out
 
-    def _net(self, arch: Arch, rows: Sequence[Row], inherited: Row, edges: list[float]) -> Net:
+    def _net(
+        self, arch: Arch, rows: Sequence[Row], inherited: float | None, edges: list[float], further: Mapping[str, float]
+    ) -> Net:
         params, flops = self.cost(arch)
         names = [name for name in rows[0]["proxies"] if all(name in row["proxies"] for row in rows)]
         proxies = {name: sum(_number(row["proxies"][name]) for row in rows) / len(rows) for name in names}
@@ -162,23 +166,23 @@ class Ranked:
             digest=arch.digest,
             family=dominant(arch),
             size_bin=size_bin(params, edges),
-            inherited=_number(inherited["value"]),
+            inherited=_number(inherited),
             standalone=tuple(float(row["value"]) for row in rows),
             params=params,
             flops=flops,
-            proxies=self._by_loss(inherited) | self._reached_early(arch.digest) | proxies,
+            proxies={**further, **proxies},
         )
 
     def _by_loss(self, inherited: Row) -> dict[str, float]:
         """The inherited loss, more being better; nothing where the metric is the loss already."""
         return {LOSS: -_number(inherited[LOSS])} if self.job.task.metric.direction == "maximise" else {}
 
-    def _reached_early(self, digest: str) -> dict[str, float]:
-        """What a short training gave, more being better, if there are any."""
-        if self.short is None:
-            return {}
-        row = self.short.rows().get((digest, SHORT_SEED), {"value": None})
-        return {SHORT: _number(row["value"]) * (1.0 if self.job.task.metric.direction == "maximise" else -1.0)}
+    def _early(self) -> dict[str, dict[str, float]]:
+        """By digest what a short training gave, more being better, NaN if it failed; empty if none is asked for."""
+        sign = 1.0 if self.job.task.metric.direction == "maximise" else -1.0
+        rows = self.short.rows() if self.short else {}
+        values = {one.digest: rows.get((one.digest, one.seed)) for one in self.trainings if one.is_short}
+        return {digest: {SHORT: sign * _number(row["value"] if row else None)} for digest, row in values.items()}
 
     def facts(self, nets: Sequence[Net], left_out: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         """What stands beside the evidence."""

@@ -149,7 +149,9 @@ def test_short_trainings_are_a_rival(run: Run, no_trials: list[list[str]]) -> No
     assert "short" not in [rival["name"] for rival in run.read_json("rank/evidence.json")["rivals"]]
 
 
-def test_a_short_training_that_failed_costs_no_net(run: Run, no_trials: list[list[str]]) -> None:
+def test_a_short_training_that_failed_costs_no_net_and_is_said(
+    run: Run, no_trials: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     made = job(run, short_steps=2)
     failing, *_ = Ranked(made).ranked
     fill(made, without=((failing, SHORT_SEED),))
@@ -157,6 +159,7 @@ def test_a_short_training_that_failed_costs_no_net(run: Run, no_trials: list[lis
     found = run.read_json("rank/evidence.json")
     assert no_trials == [[f"arch={failing},seed={SHORT_SEED},short"]] and found["left_out"] == []
     assert found["overall"]["nets"] == 9
+    assert f"no short training of {failing}: RuntimeError: no memory" in capsys.readouterr().err
     assert {rival["name"]: rival["nets"] for rival in found["rivals"]}["short"] == 8
     asked = run.read_json("rank/trials/asked.json")["trials"]
     assert [trial["is_short"] for trial in asked.values()] == [True]

@@ -100,6 +100,18 @@ def test_a_search_by_loss_knows_the_metric_too(tmp_path: Path, net: Supernet, ta
     assert losses == sorted(losses, reverse=True), "cheapest first, and each dearer one loses less"
 
 
+@pytest.mark.parametrize("strategy", strategies.names())
+def test_a_search_by_loss_keeps_to_a_bound_on_the_metric(
+    tmp_path: Path, net: Supernet, task: Task, data: Dataset, strategy: str
+) -> None:
+    config = load(SearchConfig, {**SETTINGS, "strategy": strategy, "objectives": ["loss", "latency_ms"]})
+    limits = ConstraintsConfig(accuracy=0.05)
+    problem = supernet_problem(net, task, predict, config, limits)
+    outcome = run_search(Run.at(tmp_path), problem, net, task, data, config)
+    assert len(outcome.evaluations) == 20
+    assert all(row.values["accuracy"] >= 0.05 for row in outcome.front)
+
+
 def test_the_front_is_judged_by_what_was_measured(problem: Problem) -> None:
     archs = strategies.get("random")(problem).ask(60)
     values = [{**known, **Toy()(arch)} for arch, known in zip(archs, problem.cheap(archs), strict=True)]
