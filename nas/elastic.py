@@ -78,6 +78,20 @@ class Projections(nn.Module):
         return out
 
 
+def dealt(x: Tensor, count: int) -> Tensor:
+    """Channels in turn to `count` heads, `[B, T, C] -> [B, H, T, C / H]`: channel c H + i is the c-th of head i.
+
+    For heads that own a share of the channels. Were the shares stretches, a channel would change its head with the
+    width, and one weight would have to serve both.
+    """
+    return x.view(*x.shape[:2], -1, count).permute(0, 3, 1, 2)
+
+
+def gathered(y: Tensor) -> Tensor:
+    """What `dealt` was given, `[B, H, T, C / H] -> [B, T, C]`."""
+    return y.permute(0, 2, 3, 1).flatten(2)
+
+
 def _heads(projection: Elastic | None, x: Tensor, heads: int, head_dim: int) -> Tensor:
     if projection is None:
         raise LookupError("the operator uses a projection that it did not declare in its `projections`")

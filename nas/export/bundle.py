@@ -20,7 +20,7 @@ from nas.shapes import shape_from_dict
 from nas.space.space import Frame, Head, SearchSpace, Stem
 from nas.supernet import Sharing, Subnet, Supernet
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS, MODEL = "model.safetensors", "model.json"
 
 
@@ -60,8 +60,8 @@ def load(path: str | Path) -> nn.Module:
 
 
 def _frame(values: Mapping[str, Any]) -> Frame:
-    """As `asdict` wrote it; bundles from before heads could be chosen have none."""
-    return Frame(**{**values, "stem": Stem(**values["stem"]), "head": Head(**values.get("head", {}))})
+    """As `asdict` wrote it."""
+    return Frame(**{**values, "stem": Stem(**values["stem"]), "head": Head(**values["head"])})
 
 
 def as_json(value: Any) -> bytes:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.arch import NONE, FfnArch
-from nas.elastic import Elastic
+from nas.elastic import Elastic, dealt, gathered
 from nas.errors import ArchError
 from nas.operators.contract import Cost, Site
 
@@ -50,7 +50,7 @@ class Ffn(nn.Module):
 
 
 class Chunks(nn.Module):
-    """Chunks of the channels, each with an MLP of its own; what one gives is added to what the next one sees.
+    """Chunks of every other channel, each with an MLP of its own; what one gives is added to what the next one sees.
 
     Half the products of a plain MLP of the same hidden width, one after another.
     """
@@ -64,11 +64,11 @@ class Chunks(nn.Module):
         """y_1 = f_1(x_1), y_i = f_i(x_i + y_{i-1}), `[B, T, C]`; `hidden` units for each chunk."""
         width = x.shape[-1] // CHUNKS
         outputs: list[Tensor] = []
-        for i, part in enumerate(x.chunk(CHUNKS, dim=-1)):
+        for i, part in enumerate(dealt(x, CHUNKS).unbind(1)):
             seen = part + outputs[-1] if outputs else part
             inner = F.gelu(F.linear(seen, self.up[i, :hidden, :width]))
             outputs.append(F.linear(inner, self.down[i, :width, :hidden]))
-        return torch.cat(outputs, dim=-1)
+        return gathered(torch.stack(outputs, dim=1))
 
 
 def check_ffn(arch: FfnArch, embed_dim: int) -> None:

@@ -19,11 +19,14 @@ from nas.space import SearchSpace, load_space
 from nas.supernet import Sharing, Supernet
 
 WEIGHTS, STATE = "supernet/weights.safetensors", "supernet/state.pt"
+FORMAT = "2"
+"""What the weights mean: 2 since heads that own a share of the channels take them in turn."""
 
 
 def save_supernet(run: Run, net: Supernet, space: Mapping[str, Any]) -> Path:
     """Writes the weights with the space's content and digest, the task's shape and the sharing."""
     meta = {
+        "format": FORMAT,
         "space": json.dumps(dict(space)),
         "space_digest": net.space.digest,
         "shape": json.dumps(asdict(net.shape)),
@@ -46,6 +49,11 @@ def load_supernet(run: Run, space: SearchSpace | None = None) -> Supernet:
         own, shape = load_space(json.loads(meta["space"])), shape_from_dict(json.loads(meta["shape"]))
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(f"{path} is damaged ({error}): delete it and train again") from error
+    if (found := meta.get("format", "1")) != FORMAT:
+        raise CheckpointError(
+            f"{path} has weights of format {found} and this version reads {FORMAT}, in which some operators deal "
+            "channels to heads in another order: train again in another run.dir, or use the version that wrote it"
+        )
     if space is not None and space.digest != own.digest:
         raise CheckpointError(
             f"the supernet of this run was trained on space {own.frame.name!r} ({own.digest}) and the settings ask for "

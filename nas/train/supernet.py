@@ -13,7 +13,7 @@ from nas.run import Run
 from nas.space import SearchSpace, load_space
 from nas.supernet import Supernet, network_cost
 from nas.tasks import of
-from nas.train.checkpoint import WEIGHTS, load_supernet, save_supernet
+from nas.train.checkpoint import FORMAT, WEIGHTS, load_supernet, save_supernet
 from nas.train.config import TrainConfig
 from nas.train.evaluate import evaluate
 from nas.train.loop import fit
@@ -70,7 +70,8 @@ def supernet_trainer(
 
 def _asked(space: SearchSpace, dataset: Dataset, config: TrainConfig, seed: int) -> dict[str, Any]:
     recipe = {f"recipe.{name}": value for name, value in asdict(config.recipe).items()}
-    return {"space": space.digest, "data": dataset.digest, "seed": seed, **config.decisive(), **recipe}
+    known = {"format": FORMAT, "space": space.digest, "data": dataset.digest, "seed": seed}
+    return {**known, **config.decisive(), **recipe}
 
 
 def _changed(before: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

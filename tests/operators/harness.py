@@ -150,21 +150,39 @@ def build(case: Case, site: Site | None = None, dtype: torch.dtype = torch.float
     return rig
 
 
-def extract(case: Case, rig: Rig) -> Rig:
-    """The case in modules of exactly its size, filled with the leading corners of the larger ones."""
+def extract(rig: Rig) -> Rig:
+    """The rig in modules of exactly its size, filled with the leading corners of the larger ones."""
     heads = getattr(rig.knobs, "num_heads", 1)
     sizes = {
         "num_heads": heads,
         "num_kv_heads": getattr(rig.knobs, "num_kv_heads", heads),
         "head_dim": getattr(rig.knobs, "head_dim", 1),
     }
-    projections = Projections(case.operator.projections, rig.site.embed_dim, **sizes)
-    alone = Rig(case.operator((rig.knobs,), rig.site), projections, rig.knobs, rig.site, rig.source)
+    mixer = type(rig.mixer)
+    projections = Projections(mixer.projections, rig.site.embed_dim, **sizes)
+    source = extract(rig.source) if rig.source else None
+    alone = Rig(mixer((rig.knobs,), rig.site), projections, rig.knobs, rig.site, source)
     alone.modules().to(next(iter(rig.modules().parameters()), torch.zeros(0)).dtype)
-    source = rig.modules().state_dict()
-    corners = {name: corner(source[name], value.shape) for name, value in alone.modules().state_dict().items()}
+    values = rig.modules().state_dict()
+    corners = {name: corner(values[name], value.shape) for name, value in alone.modules().state_dict().items()}
     alone.modules().load_state_dict(corners)
     return alone
+
+
+def widened(rig: Rig, embed_dim: int) -> Rig:
+    """The rig in modules for more channels, whose further weights are all zero."""
+    knobs, site = rig.knobs, replace(rig.site, embed_dim=embed_dim)
+    heads = {name: getattr(knobs, name, getattr(knobs, "num_heads", 1)) for name in ("num_heads", "num_kv_heads")}
+    sizes = {**heads, "head_dim": getattr(knobs, "head_dim", 1)}
+    projections = Projections(type(rig.mixer).projections, embed_dim, **sizes)
+    source = widened(rig.source, embed_dim) if rig.source else None
+    wide = Rig(type(rig.mixer)((knobs,), site), projections, knobs, site, source)
+    wide.modules().to(torch.float64)
+    known = rig.modules().state_dict()
+    with torch.no_grad():
+        for name, value in wide.modules().state_dict().items():
+            corner(value.zero_(), known[name].shape).copy_(known[name])
+    return wide
 
 
 def corner(tensor: Tensor, shape: torch.Size) -> Tensor:

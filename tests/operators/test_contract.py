@@ -23,6 +23,7 @@ from tests.operators.harness import (
     counted_flops,
     extract,
     gradients,
+    widened,
 )
 
 CASES = all_cases()
@@ -109,6 +110,18 @@ def test_samples_do_not_see_each_other(case: Case) -> None:
     torch.testing.assert_close(rig(x), alone, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if ("order", "shuffled") not in case.arch.knobs], ids=str)
+def test_channels_keep_their_places_at_every_width(case: Case) -> None:
+    """A narrower subnet is the wider one without the weights of the further channels: one weight has one meaning."""
+    narrow = extract(build(case))
+    wide = widened(narrow, 2 * case.site.embed_dim)
+    narrow.mixer.eval(), wide.mixer.eval()
+    x = narrow.inputs()
+    y, z = narrow(x), wide(torch.cat((x, torch.zeros_like(x)), dim=-1))[..., : x.shape[-1]]
+    # alike, not the same, where scores or norms are scaled by the width
+    assert (y * z).sum() >= 0.95 * y.norm() * z.norm()
+
+
 @every_case
 def test_two_runs_agree_bitwise(case: Case) -> None:
     rig = build(case, dtype=torch.float32)
@@ -174,7 +187,7 @@ def test_what_decoding_keeps_is_what_the_cost_says(case: Case) -> None:
 
 @every_causal_case
 def test_a_step_costs_about_one_token_of_a_whole_pass(case: Case) -> None:
-    rig = extract(case, build(case, replace(case.site, tokens=64), torch.float32))
+    rig = extract(build(case, replace(case.site, tokens=64), torch.float32))
     x, published = rig.inputs(batch=1), Context(rig.site)
     before, state = rig.prefill(x[:, :-1])
     if rig.source:
@@ -186,7 +199,7 @@ def test_a_step_costs_about_one_token_of_a_whole_pass(case: Case) -> None:
 @every_case
 def test_every_parameter_is_a_leading_corner(case: Case) -> None:
     rig = build(case, dtype=torch.float32)
-    alone = extract(case, rig)
+    alone = extract(rig)
     x = rig.inputs()
     assert torch.equal(rig(x), alone(x))
 
@@ -194,7 +207,7 @@ def test_every_parameter_is_a_leading_corner(case: Case) -> None:
 @every_case
 def test_gradients_stay_inside_the_corner(case: Case) -> None:
     rig = build(case)
-    shapes = {name: value.shape for name, value in extract(case, rig).modules().named_parameters()}
+    shapes = {name: value.shape for name, value in extract(rig).modules().named_parameters()}
     x, context = rig.inputs().requires_grad_(), Context(rig.site)
     y = rig(x, context)
     found = gradients(rig, x, y, context.penalties, torch.randn_like(y))
@@ -216,7 +229,7 @@ def test_export_needs_no_forward_pass_before(case: Case) -> None:
 
 @every_case
 def test_params_of_the_cost_are_those_of_the_extracted_modules(case: Case) -> None:
-    alone = extract(case, build(case))
+    alone = extract(build(case))
     counted = sum(parameter.numel() for parameter in alone.modules().parameters())
     assert case.operator.cost(case.knobs, case.site).params == counted
 
@@ -224,7 +237,7 @@ def test_params_of_the_cost_are_those_of_the_extracted_modules(case: Case) -> No
 @every_case
 def test_flops_of_the_cost_are_those_that_torch_counts(case: Case) -> None:
     for site in SIZES[case.domain]:
-        alone = extract(case, build(case, site, torch.float32))
+        alone = extract(build(case, site, torch.float32))
         assert case.operator.cost(case.knobs, site).flops == counted_flops(alone)
 
 

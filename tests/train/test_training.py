@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nas import tasks
@@ -98,6 +100,16 @@ def test_checkpoints_that_cannot_be_used_say_why(tmp_path: Path, digits: Dataset
         load_supernet(run)
     with pytest.raises(CheckpointError, match="damaged"):
         fit(trainer(digits, QUICK), run, "supernet")
+
+
+def test_weights_of_an_earlier_meaning_are_refused(tmp_path: Path, digits: Dataset) -> None:
+    run = Run.at(tmp_path)
+    train_supernet(run, small_space(), digits, QUICK, seed=0)
+    with safe_open(run.path / WEIGHTS, framework="pt") as stream:
+        meta = {key: value for key, value in stream.metadata().items() if key != "format"}
+    save_file(load_file(run.path / WEIGHTS), run.path / WEIGHTS, metadata=meta)
+    with pytest.raises(CheckpointError, match="weights of format 1 and this version reads 2"):
+        load_supernet(run)
 
 
 def test_training_one_arch_equals_training_it_inside_a_space_of_its_own(digits: Dataset) -> None:

@@ -4,7 +4,8 @@
 in place of two.
 
     R regions of a r x r grid, means of x;  a = q k_R^T / sqrt D [B,H,T,R]
-    w = softmax over taps of a L, L [R,taps];  y of head h's C/H channels at t = sum_d w_{h,t,d} x_{t+d};  out = y W
+    w = softmax over taps of a L, L [R,taps];  y of head h's C/H channels (every H-th) at t = sum_d w_{h,t,d} x_{t+d}
+    out = y W
 """
 
 from collections.abc import Sequence
@@ -54,10 +55,10 @@ class Mixer(Operator[Knobs]):
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """A weighted sum of shifted copies, so that no patches are stored."""
         weights = self._weights(x, projections, knobs, context.site)
-        parts = x.reshape(*x.shape[:2], knobs.num_heads, -1)
+        parts = x.reshape(*x.shape[:2], -1, knobs.num_heads)
         y = torch.zeros_like(parts)
         for tap, place in enumerate(offsets(knobs.kernel_size, context.site.domain)):
-            y = y + weights[..., tap].unsqueeze(-1) * shifted(x, place, context.site).view(parts.shape)
+            y = y + weights[..., tap].unsqueeze(2) * shifted(x, place, context.site).view(parts.shape)
         return self._project(y.flatten(2))
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
@@ -69,8 +70,8 @@ class Mixer(Operator[Knobs]):
         for tap, place in enumerate(offsets(knobs.kernel_size, site.domain)):
             source = shifted(numbered, place, site).flatten().long()
             mixing = mixing + weights[..., tap, None] * F.one_hot(source, site.tokens + 1)[:, None, 1:].to(x.dtype)
-        parts = x.reshape(*x.shape[:2], knobs.num_heads, -1)
-        return self._project(torch.einsum("bths,bshc->bthc", mixing, parts).flatten(2))
+        parts = x.reshape(*x.shape[:2], -1, knobs.num_heads)
+        return self._project(torch.einsum("bths,bsch->btch", mixing, parts).flatten(2))
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

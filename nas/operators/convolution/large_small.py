@@ -3,7 +3,7 @@
 "LSNet: See Large, Focus Small" (2025). No map follows; the block's FFN mixes channels.
 
     h = relu(x P_1) [B,T,C/2];  w = norm(relu(dw_k(h) P_2) P_3) [B,T,C/g,taps], normalised over the taps of a kernel
-    y_tc = sum_d w_{t, c mod C/g, d} x_{t+d,c} over the offsets d of a kernel of 3
+    y_tc = sum_d w_{t, c // g, d} x_{t+d,c} over the offsets d of a kernel of 3
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ class Mixer(Operator[Knobs]):
         parts = _grouped(x, knobs.group_size)
         y = torch.zeros_like(parts)
         for tap, place in enumerate(offsets(SMALL, site.domain)):
-            y = y + weights[..., None, :, tap] * shifted(x, place, site).view(parts.shape)
+            y = y + weights[..., tap, None] * shifted(x, place, site).view(parts.shape)
         return y.flatten(-2)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
@@ -82,7 +82,7 @@ class Mixer(Operator[Knobs]):
             source = shifted(numbered, place, site).flatten().long()
             reached = F.one_hot(source, site.tokens + 1)[:, 1:].to(x.dtype)
             mixing = mixing + weights[..., tap, None] * reached[:, None]
-        return torch.einsum("btgs,bsng->btng", mixing, _grouped(x, knobs.group_size)).flatten(-2)
+        return torch.einsum("btgs,bsgn->btgn", mixing, _grouped(x, knobs.group_size)).flatten(-2)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: State | None = None
@@ -93,7 +93,7 @@ class Mixer(Operator[Knobs]):
         inputs = x if state is None else torch.cat((state[1], x), dim=1)
         weights = self._weights(convolved_last(seen, self.taps, knobs.kernel_size), x.shape[-1], knobs)
         newest_first = _grouped(inputs[:, -SMALL:].flip(1), knobs.group_size)
-        y = torch.einsum("bgt,btng->bng", weights[:, 0, :, : newest_first.shape[1]], newest_first)
+        y = torch.einsum("bgt,btgn->bgn", weights[:, 0, :, : newest_first.shape[1]], newest_first)
         kept = seen[:, max(0, seen.shape[1] - knobs.kernel_size + 1) :]
         return y.flatten(1).unsqueeze(1), (kept, inputs[:, max(0, inputs.shape[1] - SMALL + 1) :])
 
@@ -138,5 +138,5 @@ class Mixer(Operator[Knobs]):
 
 
 def _grouped(x: Tensor, size: int) -> Tensor:
-    """`[B, T, C] -> [B, T, size, C / size]`."""
-    return x.reshape(*x.shape[:2], size, -1)
+    """`[B, T, C] -> [B, T, C / size, size]`; stretches, so that a kernel has the same channels at every width."""
+    return x.reshape(*x.shape[:2], -1, size)

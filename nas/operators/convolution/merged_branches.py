@@ -4,7 +4,7 @@
 group branches of the map as in "FMViT: A multiple-frequency mixing Vision Transformer" (2023). Without batch norms the
 sum is exact at every step, so that there is nothing to do at extraction.
 
-    y = (dw_k + dw_1 + 1) x;  out = (W + blockdiag(W_1 .. W_g)) y, W [C,C], W_i [C/g,C/g]
+    y = (dw_k + dw_1 + 1) x;  out = (W + blockdiag(W_1 .. W_g)) y, W [C,C], W_i [C/g,C/g] of every g-th channel
 """
 
 import math
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, dealt, gathered
 from nas.errors import ArchError
 from nas.operators import contract
 from nas.operators.contract import Context, Cost, Operator, Site
@@ -72,8 +72,8 @@ class Mixer(Operator[Knobs]):
         out: Tensor = self.pointwise(y, width)
         if knobs.groups > 1 and self.blocks is not None:
             part = width // knobs.groups
-            pieces = zip(torch.chunk(y, knobs.groups, dim=-1), self.blocks[: knobs.groups, :part, :part], strict=True)
-            out = out + torch.cat([piece @ block.T for piece, block in pieces], dim=-1)
+            blocks = self.blocks[: knobs.groups, :part, :part]
+            out = out + gathered(dealt(y, knobs.groups) @ blocks.transpose(1, 2))
         return out
 
     def step(
@@ -123,5 +123,5 @@ class Mixer(Operator[Knobs]):
         if knobs.groups == 1 or self.blocks is None:
             return whole
         part = width // knobs.groups
-        blocks: Tensor = torch.block_diag(*self.blocks[: knobs.groups, :part, :part])  # type: ignore[no-untyped-call]
-        return whole + blocks
+        blocks = self.blocks[: knobs.groups, :part, :part].permute(1, 2, 0).diag_embed()
+        return whole + blocks.transpose(1, 2).reshape(width, width)

@@ -3,7 +3,7 @@
 "Rethinking Mobile Block for Efficient Attention-based Models" (EMO, 2023), attention before the expansion. Its
 normalisation inside is left out, as is the rule that such a block has no FFN of its own: offer the FFN `none` for that.
 
-    windows: every s-th row and column, s = ceil(edge / window_size);  q, k [B,H,T,D], x_h [B,T,C/H] a share of x
+    windows: every s-th row and column, s = ceil(edge / window_size);  q, k [B,H,T,D], x_h [B,T,C/H] every H-th of x
     u = gelu([softmax(q k^T / sqrt D) x_h over heads] W_v + b) [B,T,eC];  out = (u + silu(dw_k(u))) W with W [eC,C]
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, dealt, gathered
 from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators import contract
@@ -72,7 +72,7 @@ class Mixer(Operator[Knobs]):
         if any(edge % step for edge, step in zip(grid, steps, strict=True)):
             real = _split(x.new_ones(1, x.shape[1], 1), grid, steps)[..., 0] > 0
             mask = real.repeat(x.shape[0], 1)[:, None, None].expand(-1, -1, q.shape[2], -1)
-        y = attention.dense(q, k, v, mask=mask).transpose(1, 2).flatten(2)
+        y = gathered(attention.dense(q, k, v, mask=mask))
         u = self._wide(_join(y, grid, steps, x.shape[0]), knobs)
         out: Tensor = self.narrow(u + F.silu(convolved(u, self.taps, knobs.kernel_size, context.site)), x.shape[-1])
         return out
@@ -84,7 +84,7 @@ class Mixer(Operator[Knobs]):
         at = torch.arange(x.shape[1])
         rows, columns = at // width % down, at % width % right
         mask = (rows[:, None] == rows) & (columns[:, None] == columns)
-        u = self._wide(attention.reference(q, k, v, mask).transpose(1, 2).flatten(2), knobs)
+        u = self._wide(gathered(attention.reference(q, k, v, mask)), knobs)
         local = convolved_slowly(u, self.taps, knobs.kernel_size, context.site)
         out: Tensor = self.narrow(u + F.silu(local), x.shape[-1])
         return out
@@ -119,8 +119,7 @@ class Mixer(Operator[Knobs]):
 
     def _qkv(self, x: Tensor, projections: Projections, knobs: Knobs) -> tuple[Tensor, Tensor, Tensor]:
         size = knobs.num_heads, knobs.head_dim
-        shares = x.reshape(*x.shape[:2], knobs.num_heads, -1).transpose(1, 2)
-        return projections.query(x, *size), projections.key(x, *size), shares
+        return projections.query(x, *size), projections.key(x, *size), dealt(x, knobs.num_heads)
 
     def _wide(self, y: Tensor, knobs: Knobs) -> Tensor:
         return F.gelu(self.widen(y, knobs.expansion * y.shape[-1]))

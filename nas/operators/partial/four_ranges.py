@@ -1,7 +1,8 @@
 """Four quarters of the channels, each mixed over another range: a token, its neighbours, strips, the whole image.
 
 "LWGANet: A Lightweight Group Attention Backbone for Remote Sensing Visual Tasks" (2025); its large-kernel form of the
-widest range is left out, and pooling by maxima stands for its blurred one.
+widest range is left out, and pooling by maxima stands for its blurred one. A quarter is every fourth channel, so that
+every width parts them alike.
 
     y1 = x1 + x1 sigmoid(gelu(x1 W_1) W_2);  y2 = gelu(3 x 3 convolution of x2)
     y3 = x3 sigmoid(strips of maxima over 3 x 3), depthwise: down, across and along both diagonals, kernel_size x 3 each
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, dealt, gathered
 from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators import contract
@@ -116,7 +117,7 @@ class Mixer(Operator[Knobs]):
 
     def _quarters(self, x: Tensor, site: Site) -> tuple[Tensor, ...]:
         """The first as tokens, the others as maps `[B, C / 4, H, W]`."""
-        first, *others = x.chunk(4, dim=-1)
+        first, *others = dealt(x, 4).unbind(1)
         maps = (part.transpose(1, 2).reshape(part.shape[0], part.shape[2], *grid_of(site)) for part in others)
         point = self.point_down(F.gelu(self.point_up(first, 4 * first.shape[-1])), first.shape[-1])
         return first + first * point.sigmoid(), *maps
@@ -148,16 +149,14 @@ class Mixer(Operator[Knobs]):
 
     def _attend(self, x: Tensor, knobs: Knobs, is_slow: bool) -> Tensor:
         width = x.shape[-1]
-        heads = (
-            m(x, width).reshape(*x.shape[:2], knobs.num_heads, -1).transpose(1, 2) for m in (self.q, self.k, self.v)
-        )
+        heads = (dealt(m(x, width), knobs.num_heads) for m in (self.q, self.k, self.v))
         y = (attention.reference if is_slow else attention.dense)(*heads)
-        out: Tensor = self.o(y.transpose(1, 2).flatten(2), width)
+        out: Tensor = self.o(gathered(y), width)
         return out
 
     def _joined(self, x: Tensor, one: Tensor, two: Tensor, three: Tensor, four: Tensor) -> Tensor:
         middle = [part.flatten(2).transpose(1, 2) for part in (two, three)]
-        return torch.cat((one, *middle, four), dim=-1)
+        return gathered(torch.stack((one, *middle, four), dim=1))
 
 
 def _place(which: int, along: int, across: int) -> tuple[int, int]:

@@ -4,9 +4,12 @@
 values is that of partial self-attention in "YOLO9tr" (2024) and "YOLOv10" (2024), whose FFN on the attended half is
 left to the block's own.
 
-    x1 = the first m = C share / 100 channels;  q, k [B,H,T,D], v [B,H,T,m/H] from x1
+    x1 = m = C share / 100 channels, spread evenly;  q, k [B,H,T,D], v [B,H,T,m/H] from x1
     y = softmax(q k^T / sqrt D) v + (k x k depthwise convolution of v, where kernel_size > 1)
-    out = relu([y, x2]) W with W [C,C]
+    out = relu(x with y in the place of x1) W with W [C,C]
+
+The papers take the first m channels. Of those a narrower subnet has fewer, so that a channel would attend at one width
+and pass at another.
 """
 
 from collections.abc import Sequence
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, gathered
 from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators import contract
@@ -67,19 +70,19 @@ class Mixer(Operator[Knobs]):
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """SDPA, and one grouped convolution."""
         q, k, v = self._qkv(x, knobs)
-        y = _merged(attention.dense(q, k, v, is_causal=context.site.is_causal))
+        y = gathered(attention.dense(q, k, v, is_causal=context.site.is_causal))
         if knobs.kernel_size > 1 and self.taps is not None:
-            y = y + convolved(_merged(v), self.taps, knobs.kernel_size, context.site)
-        return self._output(y, x)
+            y = y + convolved(gathered(v), self.taps, knobs.kernel_size, context.site)
+        return self._output(y, x, knobs)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax, and a sum over shifted values."""
         q, k, v = self._qkv(x, knobs)
         mask = x.new_ones(x.shape[1], x.shape[1]).tril().bool() if context.site.is_causal else None
-        y = _merged(attention.reference(q, k, v, mask))
+        y = gathered(attention.reference(q, k, v, mask))
         if knobs.kernel_size > 1 and self.taps is not None:
-            y = y + convolved_slowly(_merged(v), self.taps, knobs.kernel_size, context.site)
-        return self._output(y, x)
+            y = y + convolved_slowly(gathered(v), self.taps, knobs.kernel_size, context.site)
+        return self._output(y, x, knobs)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
@@ -88,10 +91,10 @@ class Mixer(Operator[Knobs]):
         q, k, v = self._qkv(x, knobs)
         if state is not None:
             k, v = torch.cat((state[0], k), dim=2), torch.cat((state[1], v), dim=2)
-        y = _merged(attention.decode(q, k, v))
+        y = gathered(attention.decode(q, k, v))
         if knobs.kernel_size > 1 and self.taps is not None:
-            y = y + convolved_last(_merged(v), self.taps, knobs.kernel_size)
-        return self._output(y, x), (k, v)
+            y = y + convolved_last(gathered(v), self.taps, knobs.kernel_size)
+        return self._output(y, x, knobs), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and v of the tokens."""
@@ -130,18 +133,19 @@ class Mixer(Operator[Knobs]):
             grid_of(site)
 
     def _qkv(self, x: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor, Tensor]:
-        attended = x.shape[-1] * knobs.share // 100
-        part = x[..., :attended]
+        part = x.index_select(-1, _attended(x, knobs))
+        attended = part.shape[-1]
         keys = knobs.num_heads, knobs.key_dim
         q, k = self.q(part, *keys), self.k(part, *keys)
         v = self.v(part, knobs.num_heads, attended // knobs.num_heads)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
-    def _output(self, y: Tensor, x: Tensor) -> Tensor:
-        out: Tensor = self.o(torch.cat((y, x[..., y.shape[-1] :]), dim=-1).relu(), x.shape[-1])
+    def _output(self, y: Tensor, x: Tensor, knobs: Knobs) -> Tensor:
+        out: Tensor = self.o(x.index_copy(-1, _attended(x, knobs), y).relu(), x.shape[-1])
         return out
 
 
-def _merged(heads: Tensor) -> Tensor:
-    """`[B, H, T, D] -> [B, T, H * D]`."""
-    return heads.transpose(1, 2).flatten(2)
+def _attended(x: Tensor, knobs: Knobs) -> Tensor:
+    """The channels that attend: which of the first n do, does not depend on how many follow."""
+    ends = [channel * knobs.share // 100 for channel in range(x.shape[-1] + 1)]
+    return torch.tensor([at for at in range(x.shape[-1]) if ends[at] < ends[at + 1]], device=x.device)

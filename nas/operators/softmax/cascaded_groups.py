@@ -3,7 +3,8 @@
 "CascadedViT: Cascaded Chunk-FeedForward and Cascaded Group Attention Vision Transformer" (2025), after "EfficientViT:
 Memory Efficient Vision Transformer with Cascaded Group Attention" (2023).
 
-    x_1 .. x_H [B,T,C/H];  u_1 = x_1, u_i = x_i + o_{i-1};  q_i = dw_k(u_i W_q), k_i, v_i [C/H] from u_i
+    x_1 .. x_H [B,T,C/H], every H-th channel;  u_1 = x_1, u_i = x_i + o_{i-1}
+    q_i = dw_k(u_i W_q), k_i, v_i [C/H] from u_i
     o_i = softmax(q_i k_i^T / sqrt D + b_i) v_i in windows of w x w, b_i by |offset|;  out = relu([o_1 .. o_H]) W
 """
 
@@ -96,9 +97,9 @@ class Mixer(Operator[Knobs]):
 
     def _cascade(self, x: Tensor, knobs: Knobs, attend: Callable[[int, Tensor], Tensor]) -> Tensor:
         outputs: list[Tensor] = []
-        for head, part in enumerate(x.chunk(knobs.num_heads, dim=-1)):
+        for head, part in enumerate(x.view(*x.shape[:2], -1, knobs.num_heads).unbind(-1)):
             outputs.append(attend(head, part + outputs[-1] if outputs else part))
-        out: Tensor = self.o(torch.cat(outputs, dim=-1).relu(), x.shape[-1])
+        out: Tensor = self.o(torch.stack(outputs, dim=-1).flatten(2).relu(), x.shape[-1])
         return out
 
     def _qkv(self, head: int, u: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,7 +3,7 @@
 "You Need to Pay Better Attention" (2024): its optimised, efficient and super attention. A restriction of multi-head
 attention (W_v or W_k fixed to the identity), not another way to write it.
 
-    x_i [B,T,C/H] the i-th share of the channels;  q_i = (x W_q)_i
+    x_i [B,T,C/H] the i-th share of the channels, every H-th of them;  q_i = (x W_q)_i
     no_value:     y_i = softmax(q_i k_i^T / sqrt(C/H)) x_i,  k_i = (x W_k)_i
     no_key_value: y_i = softmax(q_i x_i^T / sqrt(C/H)) x_i
     mixed_values: y_i = softmax(q_i x_i^T / sqrt(C/H)) A x_i,  A [T,T], lower triangular if causal
@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, dealt, gathered
 from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators import contract
@@ -123,16 +123,16 @@ class Mixer(Operator[Knobs]):
         return own if state is None or knobs.form == "no_key_value" else torch.cat((state[1], own), dim=2)
 
     def _output(self, y: Tensor) -> Tensor:
-        merged = y.transpose(1, 2).flatten(2)
+        merged = gathered(y)
         out: Tensor = self.o(merged, merged.shape[-1])
         return out
 
 
 def _heads(x: Tensor, knobs: Knobs) -> Tensor:
     """`[B, T, C] -> [B, H, T, C/H]`."""
-    return x.view(*x.shape[:2], knobs.num_heads, -1).transpose(1, 2)
+    return dealt(x, knobs.num_heads)
 
 
 def _inputs(state: KeyValues, knobs: Knobs) -> Tensor:
     """The tokens so far; of `no_value` those are its values."""
-    return state[1 if knobs.form == "no_value" else 0].transpose(1, 2).flatten(2)
+    return gathered(state[1 if knobs.form == "no_value" else 0])

@@ -4,7 +4,8 @@
 (2025), which calls it multi-head linear attention, and its second version with one matrix; after "MLP-Mixer" (2021).
 
     head i of C/H channels, X_i [T,C/H]:  Z_i = W_2i gelu(W_1i X_i + b_1i) + b_2i, W_1i [rT,T];  or Z_i = W_i X_i
-    channel c of head i becomes channel c H + i
+    kept:      channel c H + i is channel c of head i and stays in its place, whatever the width and count of heads
+    shuffled:  channel i C/H + c is, and becomes channel c H + i: the released code, which parts every width otherwise
 """
 
 import math
@@ -16,33 +17,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.elastic import Projections
+from nas.elastic import Projections, dealt, gathered
 from nas.errors import ArchError
 from nas.operators import contract
 from nas.operators.contract import Context, Cost, Operator, Site
 
 Form = Literal["matrix", "mlp2", "mlp4"]
+Order = Literal["kept", "shuffled"]
 RATIOS = {"matrix": 0, "mlp2": 2, "mlp4": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs(contract.Knobs):
-    """Heads, each with its own weights; one matrix, or an MLP with that many times as many hidden positions."""
+    """Heads, each with its own weights; one matrix, or an MLP with that many times as many hidden positions; and
+    whether channels keep their order."""
 
     num_heads: int
     form: Form
+    order: Order
 
     def __post_init__(self) -> None:
         contract.Knobs.__post_init__(self)
         if self.form not in get_args(Form):
             raise ArchError(f"form must be one of {', '.join(get_args(Form))}; got {self.form!r}: change it")
+        if self.order not in get_args(Order):
+            raise ArchError(f"order must be one of {', '.join(get_args(Order))}; got {self.order!r}: change it")
 
 
 class Mixer(Operator[Knobs]):
     """Products with no softmax between, quadratic in the tokens in time and in parameters: for small grids."""
 
     knobs_type = Knobs
-    suggested = {"form": get_args(Form)}
+    suggested = {"form": get_args(Form), "order": get_args(Order)}
     domains = frozenset(("image", "sequence"))
     projections = frozenset()
 
@@ -60,19 +66,19 @@ class Mixer(Operator[Knobs]):
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Batched products."""
-        heads = x.view(*x.shape[:2], knobs.num_heads, -1).transpose(1, 2)
+        heads = _shares(x, knobs)
         if knobs.form == "matrix" and self.matrix is not None:
             z = self.matrix[: knobs.num_heads] @ heads
         else:
             (first, bias), (second, shift) = self._layers(knobs, x.shape[1])
             z = second @ F.gelu(first @ heads + bias) + shift
-        return z.permute(0, 2, 3, 1).flatten(2)
+        return gathered(z)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Head by head, channel by channel."""
-        width = x.shape[-1] // knobs.num_heads
-        columns = [self._column(x[..., i * width + c], i, knobs) for c in range(width) for i in range(knobs.num_heads)]
-        return torch.stack(columns, dim=-1)
+        width, count, is_kept = x.shape[-1] // knobs.num_heads, knobs.num_heads, knobs.order == "kept"
+        places = [(c * count + i if is_kept else i * width + c, i) for c in range(width) for i in range(count)]
+        return torch.stack([self._column(x[..., place], i, knobs) for place, i in places], dim=-1)
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:
@@ -108,6 +114,13 @@ class Mixer(Operator[Knobs]):
             return x @ self.matrix[head].T
         (first, bias), (second, shift) = self._layers(knobs, x.shape[1])
         return F.gelu(x @ first[head].T + bias[head, :, 0]) @ second[head].T + shift[head, :, 0]
+
+
+def _shares(x: Tensor, knobs: Knobs) -> Tensor:
+    """`[B, T, C] -> [B, H, T, C/H]`."""
+    if knobs.order == "kept":
+        return dealt(x, knobs.num_heads)
+    return x.view(*x.shape[:2], knobs.num_heads, -1).transpose(1, 2)
 
 
 def _weights(heads: int, rows: int, columns: int) -> nn.Parameter:

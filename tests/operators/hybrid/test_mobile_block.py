@@ -16,7 +16,8 @@ def test_a_window_as_large_as_the_image_is_global(build):
     with torch.no_grad():
         layer.mixer.taps.zero_()
     q, k, v = layer.mixer._qkv(X, layer.projections, layer.knobs)
-    mixed = attention.reference(q, k, v).transpose(1, 2).flatten(2)
+    assert torch.equal(v[:, 1], X[..., 1::3])
+    mixed = torch.stack(attention.reference(q, k, v).unbind(1), dim=-1).flatten(2)
     wide = torch.nn.functional.gelu(mixed @ layer.mixer.widen.weight.T + layer.mixer.widen.bias)
     torch.testing.assert_close(layer(X), wide @ layer.mixer.narrow.weight.T, rtol=0, atol=1e-12)
 

@@ -11,7 +11,7 @@ X = torch.randn(2, 81, 16, dtype=torch.float64, generator=torch.Generator().manu
 def seen(layer, quarter, token=40):
     """Tokens whose change moves the quarter's first channel at a token."""
     x = X.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(layer(x)[0, token, 4 * quarter], x)
+    (gradient,) = torch.autograd.grad(layer(x)[0, token, quarter], x)
     return (gradient[0].abs().amax(-1) > 1e-14).view(9, 9)
 
 

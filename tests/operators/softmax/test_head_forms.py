@@ -18,9 +18,13 @@ sites = pytest.mark.parametrize("site", [SEQUENCE, CAUSAL], ids=lambda site: sit
 
 def softmax_like(layer, site, *, k, v):
     """Multi-head attention on given maps for keys and values, with the layer's own for queries and output."""
-    q, keys, values = (x.view(2, 17, 3, 4).transpose(1, 2) for x in (X @ layer.mixer.q.weight.T, X @ k.T, X @ v.T))
+    q, keys, values = (
+        torch.stack([x[..., head::3] for head in range(3)], dim=1)
+        for x in (X @ layer.mixer.q.weight.T, X @ k.T, X @ v.T)
+    )
     mask = torch.ones(17, 17).tril().bool() if site.is_causal else None
-    return attention.reference(q, keys, values, mask).transpose(1, 2).flatten(2) @ layer.mixer.o.weight.T
+    y = torch.stack(attention.reference(q, keys, values, mask).unbind(1), dim=-1).flatten(2)
+    return y @ layer.mixer.o.weight.T
 
 
 @sites
