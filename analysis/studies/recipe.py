@@ -3,12 +3,14 @@
 python -m analysis.studies.recipe vision|language FOLDER [variant …] [setting=value …]
 
 Trains in FOLDER/<task>-<variant>-<seed>, ranks as `nas rank` does, against standalone trainings that all share in
-FOLDER/standalone; what is there already is not done again. Settings are those of conf/nas.yaml; `seeds=0,1` repeats.
+FOLDER/standalone; what is there already is not done again. Settings are those of conf/nas.yaml; `seeds=0,1` repeats,
+with a row of means and one of standard deviations for each variant.
 """
 
+import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nas.run import Run
@@ -62,10 +64,17 @@ def main(task: str, folder: str, *more: str) -> None:
     settings = [word for word in more if "=" in word and not word.startswith("seeds=")]
     print(f"{'variant':<22}{'seed':>5}{'train s':>9}" + "".join(f"{name:>14}" for name in HEAD.values()))
     for name in wanted:
+        found = []
         for seed in seeds:
             run = Run.at(Path(folder) / f"{task}-{name}-{seed}")
             _ranked(run, task, VARIANTS[name], [f"run.seed={seed}", *settings])
-            print(_row(name, seed, run), flush=True)
+            found.append(_figures(run))
+            print(_row(name, seed, found[-1]), flush=True)
+        if len(found) > 1:
+            print(_row(name, "mean", [_over(statistics.mean, values) for values in zip(*found, strict=True)]))
+            print(
+                _row(name, "sd", [_over(statistics.stdev, values) for values in zip(*found, strict=True)]), flush=True
+            )
 
 
 def _ranked(run: Run, task: str, changes: Sequence[str], settings: Sequence[str]) -> None:
@@ -75,11 +84,21 @@ def _ranked(run: Run, task: str, changes: Sequence[str], settings: Sequence[str]
         subprocess.run([sys.executable, "-m", "nas.cli", stage, *asked], check=True, stdout=subprocess.DEVNULL)
 
 
-def _row(name: str, seed: str, run: Run) -> str:
+def _figures(run: Run) -> list[float | None]:
+    """Seconds of training, and the figures of HEAD."""
     figures = run.read_json("summary.json")
-    values = [figures.get(f"rank.{key}") for key in HEAD]
+    return [figures["stage.train.seconds"], *(figures.get(f"rank.{key}") for key in HEAD)]
+
+
+def _over(pool: Callable[[Iterable[float]], float], values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return pool(known) if len(known) == len(values) else None
+
+
+def _row(name: str, seed: str, figures: Sequence[float | None]) -> str:
+    seconds, *values = figures
     cells = "".join(f"{'-' if value is None else f'{value:.3f}':>14}" for value in values)
-    return f"{name:<22}{seed:>5}{figures['stage.train.seconds']:>9.0f}{cells}"
+    return f"{name:<22}{seed:>5}{seconds:>9.0f}{cells}"
 
 
 if __name__ == "__main__":
