@@ -45,7 +45,9 @@ class ElasticNorm(nn.Module):
 class Projections(nn.Module):
     """The q, k, v and output maps of a block, shared by all operators that ask for them.
 
-    Heads are leading heads of a fixed order and `head_dim` a leading slice, so any sizes are a corner.
+    Heads are leading heads of a fixed order and `head_dim` a leading slice, so any sizes are a corner. Query head h
+    reads kv head h mod Hkv, so that more query heads leave those before them what they read. Operators have query heads
+    group by group, first all that read kv head 0, and bring what they own of each head into that order (`by_group`).
     """
 
     def __init__(
@@ -58,9 +60,9 @@ class Projections(nn.Module):
         self.v = Elastic(kv, (embed_dim,)) if "v" in parts else None
         self.o = Elastic((embed_dim,), inner) if "o" in parts else None
 
-    def query(self, x: Tensor, num_heads: int, head_dim: int) -> Tensor:
+    def query(self, x: Tensor, num_heads: int, head_dim: int, num_kv_heads: int = 1) -> Tensor:
         """`[B, T, C] -> [B, H, T, D]`."""
-        return _heads(self.q, x, num_heads, head_dim)
+        return by_group(_heads(self.q, x, num_heads, head_dim), num_kv_heads, dim=1)
 
     def key(self, x: Tensor, num_kv_heads: int, head_dim: int) -> Tensor:
         """`[B, T, C] -> [B, Hkv, T, D]`."""
@@ -70,12 +72,20 @@ class Projections(nn.Module):
         """`[B, T, C] -> [B, Hkv, T, D]`."""
         return _heads(self.v, x, num_kv_heads, head_dim)
 
-    def output(self, y: Tensor, embed_dim: int) -> Tensor:
+    def output(self, y: Tensor, embed_dim: int, num_kv_heads: int = 1) -> Tensor:
         """`[B, H, T, D] -> [B, T, C]`."""
         if self.o is None:
             raise LookupError("the operator did not declare projection 'o' in its `projections`")
-        out: Tensor = self.o(y.transpose(1, 2), embed_dim)
+        # undone by grouping into as many groups as a group has heads
+        out: Tensor = self.o(by_group(y, y.shape[1] // num_kv_heads, dim=1).transpose(1, 2), embed_dim)
         return out
+
+
+def by_group(x: Tensor, num_groups: int, dim: int = 0) -> Tensor:
+    """The axis of heads 0, 1, 2, ... as 0, G, 2 G, ..., 1, G + 1, ... for G groups: all of a group side by side."""
+    if num_groups in (1, x.shape[dim]):
+        return x
+    return torch.unflatten(x, dim, (-1, num_groups)).transpose(dim, dim + 1).flatten(dim, dim + 1)
 
 
 def dealt(x: Tensor, count: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.arch import Knob, OperatorArch
-from nas.elastic import Projections
+from nas.elastic import Projections, by_group
 from nas.errors import ArchError
 from nas.shapes import Domain
 
@@ -230,7 +230,12 @@ def qkv(
         k, v = torch.cat((cache[0], k), dim=2), torch.cat((cache[1], v), dim=2)
     if publish_in is not None:
         publish_in.published.update(k=k, v=v)
-    return projections.query(x, knobs.num_heads, knobs.head_dim), k, v
+    return projections.query(x, knobs.num_heads, knobs.head_dim, knobs.num_kv_heads), k, v
+
+
+def of_heads(own: Tensor, knobs: HeadKnobs) -> Tensor:
+    """What an operator owns of each head, `[most heads, ...]`: that of as many as it has, in the order of q's."""
+    return by_group(own[: knobs.num_heads], knobs.num_kv_heads)
 
 
 def kv_state(x: Tensor, projections: Projections, knobs: HeadKnobs, publish_in: Context | None = None) -> KeyValues:

@@ -52,7 +52,7 @@ class KeySelection(Operator[S]):
         q, k, v = qkv(x, projections, knobs)
         bias = self.importance(x, v)
         y = _attend(*_with_bias(q, k, bias), v, bias.detach(), knobs.keep, is_causal=context.site.is_causal)
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: S, context: Context) -> Tensor:
         """Explicit softmax; the visible keys of every query are sorted anew."""
@@ -66,7 +66,9 @@ class KeySelection(Operator[S]):
         k, v, bias = (attention.repeat_heads(part, knobs.num_heads) for part in (k, v, bias))
         scores = q @ k.transpose(-1, -2) / math.sqrt(knobs.head_dim) + bias.unsqueeze(-2)
         hidden = ~attention.repeat_heads(mask, knobs.num_heads)
-        return projections.output(scores.masked_fill(hidden, -torch.inf).softmax(-1) @ v, x.shape[-1])
+        return projections.output(
+            scores.masked_fill(hidden, -torch.inf).softmax(-1) @ v, x.shape[-1], knobs.num_kv_heads
+        )
 
     def step(
         self, x: Tensor, projections: Projections, knobs: S, context: Context, state: DecodeState | None = None
@@ -79,7 +81,11 @@ class KeySelection(Operator[S]):
             if bias.shape[2] > knobs.keep:
                 left = _without_least(bias)
                 k, v, bias = take_tokens(k, left), take_tokens(v, left), bias.gather(2, left)
-        return projections.output(attention.decode(*_with_bias(q, k, bias), v), x.shape[-1]), (k, v, bias)
+        return projections.output(attention.decode(*_with_bias(q, k, bias), v), x.shape[-1], knobs.num_kv_heads), (
+            k,
+            v,
+            bias,
+        )
 
     def prefill(self, x: Tensor, projections: Projections, knobs: S, context: Context) -> DecodeState:
         """k, v and b of the kept tokens, in the order of the sequence."""

@@ -46,13 +46,13 @@ class Patterned(Operator[H]):
         """Gathered blocks or a dense mask, whichever the pattern's shape makes cheaper."""
         q, k, v = self._qkv(x, projections, knobs, context)
         pattern = placed(self.pattern(knobs, context.site, x.shape[1]), x.device)
-        return projections.output(attention.sparse(q, k, v, pattern), x.shape[-1])
+        return projections.output(attention.sparse(q, k, v, pattern), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: H, context: Context) -> Tensor:
         """Explicit softmax under the table."""
         q, k, v = self._qkv(x, projections, knobs, context)
         mask = self.mask(knobs, context.site, x.shape[1]).to(x.device)
-        return projections.output(attention.reference(q, k, v, mask), x.shape[-1])
+        return projections.output(attention.reference(q, k, v, mask), x.shape[-1], knobs.num_kv_heads)
 
     @classmethod
     def cost(cls, knobs: H, site: Site) -> Cost:

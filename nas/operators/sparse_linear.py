@@ -67,7 +67,7 @@ class SparseLinear(Operator[M]):
         """Weight of each key block in O_l, 0 or 1, `[B, Hq, n, n]`, of the scores and the bool table of critical."""
 
     @abstractmethod
-    def blend(self, near: Tensor, far: Tensor | None) -> Tensor:
+    def blend(self, near: Tensor, far: Tensor | None, knobs: M) -> Tensor:
         """The output `[B, Hq, T, D]` of O_s and O_l."""
 
     @classmethod
@@ -79,20 +79,24 @@ class SparseLinear(Operator[M]):
         """Chosen blocks by the sparse executor, the others by their states."""
         q, k, v = qkv(x, projections, knobs, context)
         if knobs.topk >= knobs.num_blocks(x.shape[1]):
-            return projections.output(self.blend(attention.dense(q, k, v), None), x.shape[-1])
+            return projections.output(
+                self.blend(attention.dense(q, k, v), None, knobs), x.shape[-1], knobs.num_kv_heads
+            )
         scores = self.scores(block_means(q, knobs.block_size), block_means(k, knobs.block_size))
         lists = scores.detach().topk(knobs.topk, dim=-1).indices
         critical = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, lists, True)
         near = attention.sparse(q, k, v, Visibility(tokens=x.shape[1], block_size=knobs.block_size, lists=lists))
         far = _by_states(q, k, v, self.marginal(scores, critical, knobs), knobs)
-        return projections.output(self.blend(near, far), x.shape[-1])
+        return projections.output(self.blend(near, far, knobs), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: M, context: Context) -> Tensor:
         """Explicit T x T weights of both; blocks are averaged one by one and ranked by sorting."""
         q, k, v = qkv(x, projections, knobs, context)
         block = torch.arange(x.shape[1], device=x.device) // knobs.block_size
         if knobs.topk >= knobs.num_blocks(x.shape[1]):
-            return projections.output(self.blend(attention.reference(q, k, v), None), x.shape[-1])
+            return projections.output(
+                self.blend(attention.reference(q, k, v), None, knobs), x.shape[-1], knobs.num_kv_heads
+            )
         means = [torch.stack([p.mean(2) for p in torch.split(y, knobs.block_size, dim=2)], dim=2) for y in (q, k)]
         scores = self.scores(*means)
         critical = scores.argsort(-1, descending=True).argsort(-1) < knobs.topk
@@ -101,7 +105,7 @@ class SparseLinear(Operator[M]):
         weights = phi(q) @ attention.repeat_heads(phi(k), knobs.num_heads).transpose(-1, -2)
         weights = weights * self.marginal(scores, critical, knobs)[:, :, block][..., block]
         far = weights @ attention.repeat_heads(v, knobs.num_heads) / weights.sum(-1, keepdim=True)
-        return projections.output(self.blend(near, far), x.shape[-1])
+        return projections.output(self.blend(near, far, knobs), x.shape[-1], knobs.num_kv_heads)
 
     @classmethod
     def cost(cls, knobs: M, site: Site) -> Cost:

@@ -11,11 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas import operators
 from nas.arch import OperatorArch
 from nas.elastic import Projections
+from nas.errors import ArchError
 from nas.operators.contract import Context, Operator, Site
 from nas.shapes import Domain
 from tests.operators.cases import KNOBS
 
 EMBED_DIM, ACTIVE_EMBED_DIM = 40, 24
+ROUTERS = ("expert_heads", "mixture_of_heads")
+"""Operators whose tokens choose among the heads, so that one more head changes the choice."""
 LARGER = {"num_heads": 8, "num_kv_heads": 8, "head_dim": 12}
 SIZES: dict[Domain, tuple[Site, ...]] = {
     "image": tuple(
@@ -169,13 +172,13 @@ def extract(rig: Rig) -> Rig:
     return alone
 
 
-def widened(rig: Rig, embed_dim: int) -> Rig:
-    """The rig in modules for more channels, whose further weights are all zero."""
-    knobs, site = rig.knobs, replace(rig.site, embed_dim=embed_dim)
+def grown(rig: Rig, knobs: Any, embed_dim: int) -> Rig:
+    """The rig in modules for larger knobs and more channels, whose further weights are all zero."""
+    site = replace(rig.site, embed_dim=embed_dim)
     heads = {name: getattr(knobs, name, getattr(knobs, "num_heads", 1)) for name in ("num_heads", "num_kv_heads")}
     sizes = {**heads, "head_dim": getattr(knobs, "head_dim", 1)}
     projections = Projections(type(rig.mixer).projections, embed_dim, **sizes)
-    source = widened(rig.source, embed_dim) if rig.source else None
+    source = grown(rig.source, rig.source.knobs, embed_dim) if rig.source else None
     wide = Rig(type(rig.mixer)((knobs,), site), projections, knobs, site, source)
     wide.modules().to(torch.float64)
     known = rig.modules().state_dict()
@@ -183,6 +186,22 @@ def widened(rig: Rig, embed_dim: int) -> Rig:
         for name, value in wide.modules().state_dict().items():
             corner(value.zero_(), known[name].shape).copy_(known[name])
     return wide
+
+
+def more_query_heads(case: Case) -> tuple[Case, Any] | None:
+    """The case with two query heads to two kv heads, and its knobs with four to the same two, where both are legal."""
+    knobs = dict(case.arch.knobs)
+    if "num_kv_heads" not in knobs or case.operator.consumes or case.arch.name in ROUTERS:
+        return None
+    few, many = ({**knobs, "num_heads": heads, "num_kv_heads": 2} for heads in (2, 4))
+    try:
+        found = operators.parse(OperatorArch.of(case.arch.name, **many))
+        small = replace(case, arch=OperatorArch.of(case.arch.name, **few))
+        for one in (found, small.knobs):
+            case.operator.check(one, case.site)
+    except ArchError:
+        return None
+    return small, found
 
 
 def corner(tensor: Tensor, shape: torch.Size) -> Tensor:

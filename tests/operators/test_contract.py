@@ -23,7 +23,8 @@ from tests.operators.harness import (
     counted_flops,
     extract,
     gradients,
-    widened,
+    grown,
+    more_query_heads,
 )
 
 CASES = all_cases()
@@ -114,11 +115,26 @@ def test_samples_do_not_see_each_other(case: Case) -> None:
 def test_channels_keep_their_places_at_every_width(case: Case) -> None:
     """A narrower subnet is the wider one without the weights of the further channels: one weight has one meaning."""
     narrow = extract(build(case))
-    wide = widened(narrow, 2 * case.site.embed_dim)
+    wide = grown(narrow, narrow.knobs, 2 * case.site.embed_dim)
     narrow.mixer.eval(), wide.mixer.eval()
     x = narrow.inputs()
     y, z = narrow(x), wide(torch.cat((x, torch.zeros_like(x)), dim=-1))[..., : x.shape[-1]]
     # alike, not the same, where scores or norms are scaled by the width
+    assert (y * z).sum() >= 0.95 * y.norm() * z.norm()
+
+
+@pytest.mark.parametrize("pair", [*filter(None, map(more_query_heads, CASES))], ids=lambda pair: str(pair[0]))
+def test_query_heads_keep_their_kv_heads_however_many_there_are(pair: tuple[Case, Any]) -> None:
+    case, knobs = pair
+    few = extract(build(case))
+    with torch.no_grad():
+        for parameter in few.mixer.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    many = grown(few, knobs, case.site.embed_dim)
+    few.mixer.eval(), many.mixer.eval()
+    x = few.inputs()
+    y, z = few(x), many(x)
+    # alike, not the same, where heads are weighed against each other
     assert (y * z).sum() >= 0.95 * y.norm() * z.norm()
 
 

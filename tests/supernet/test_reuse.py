@@ -71,8 +71,8 @@ def by_hand(net: Supernet, x: Tensor, arch: Arch) -> Tensor:
         y = cast(nn.Module, module.norm)(x)
         kept = kept or (own.key(y, heads.num_kv_heads, 16), own.value(y, heads.num_kv_heads, 16))
         mask = torch.ones(80, 80).tril().bool()
-        mixed = attention.reference(own.query(y, 4, 16), *kept, mask)
-        x = x + module.scales[b.operator.name][:64] * own.output(mixed, 64)
+        mixed = attention.reference(own.query(y, 4, 16, heads.num_kv_heads), *kept, mask)
+        x = x + module.scales[b.operator.name][:64] * own.output(mixed, 64, heads.num_kv_heads)
         x = x + cast(Tensor, module.ffn_scale)[:64] * cast(Any, module.ffn)(cast(Any, module.ffn_norm)(x), b.ffn)
     return cast(Tensor, net.head(x))
 

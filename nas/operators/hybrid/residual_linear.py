@@ -55,7 +55,7 @@ class Mixer(SparseLinear[Knobs]):
         order = scores.argsort(-1, descending=True).argsort(-1)
         return (~critical & (order < knobs.topk + knobs.num_marginal)).to(scores.dtype)
 
-    def blend(self, near: Tensor, far: Tensor | None) -> Tensor:
+    def blend(self, near: Tensor, far: Tensor | None, knobs: Knobs) -> Tensor:
         """O_s + O_l W_l."""
         return near if far is None else near + self.correction(far, far.shape[-1])
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.kernels import attention
-from nas.operators.contract import Cost, Site
+from nas.operators.contract import Cost, Site, of_heads
 from nas.operators.sparse_linear import MixtureKnobs, SparseLinear
 
 TEMPERATURE = 0.1
@@ -59,9 +59,9 @@ class Mixer(SparseLinear[Knobs]):
         soft = soft_choice(scores, knobs.topk)
         return outside - (soft - soft.detach())
 
-    def blend(self, near: Tensor, far: Tensor | None) -> Tensor:
+    def blend(self, near: Tensor, far: Tensor | None, knobs: Knobs) -> Tensor:
         """a O_s + (1 - a) O_l."""
-        share = self.shares[: near.shape[1], None, None].sigmoid()
+        share = of_heads(self.shares, knobs)[:, None, None].sigmoid()
         return share * near if far is None else share * near + (1 - share) * far
 
     @classmethod

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.kernels import attention, features, scan
-from nas.operators.contract import Context, Cost, Operator, Site, kv_state, projection_cost, qkv
+from nas.operators.contract import Context, Cost, Operator, Site, kv_state, of_heads, projection_cost, qkv
 from nas.operators.pattern import executed_pairs, placed
 from nas.operators.recurrence import CHUNK_SIZE, decode, prefilled, scan_flops
 from nas.operators.sparse import window
@@ -65,7 +65,7 @@ class Mixer(Operator[Knobs]):
         far = scan.linear_attention(
             phi_q, phi_k, v, is_causal=context.site.is_causal, normalize=True, chunk_size=CHUNK_SIZE
         )
-        return projections.output(self._blend(near, far), x.shape[-1])
+        return projections.output(self._blend(near, far, knobs), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax under the band and explicit T x T weights."""
@@ -75,7 +75,7 @@ class Mixer(Operator[Knobs]):
         phi_q, phi_k = _mapped(q, k, knobs)
         phi_k, v = (attention.repeat_heads(part, knobs.num_heads) for part in (phi_k, v))
         far = scan.quadratic(phi_q, phi_k, v, is_causal=context.site.is_causal, normalize=True)
-        return projections.output(self._blend(near, far), x.shape[-1])
+        return projections.output(self._blend(near, far, knobs), x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: DecodeState | None = None
@@ -86,7 +86,7 @@ class Mixer(Operator[Knobs]):
         far, total = decode(*_mapped(q, k[:, :, -1:], knobs), v[:, :, -1:], total, normalize=True)
         k, v = k[:, :, -knobs.window_size :], v[:, :, -knobs.window_size :]
         near = attention.decode(q, k, v)
-        return projections.output(self._blend(near, far), x.shape[-1]), (total, k, v)
+        return projections.output(self._blend(near, far, knobs), x.shape[-1], knobs.num_kv_heads), (total, k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> DecodeState:
         """The state of the linear branch in one product, and k, v of the last window."""
@@ -114,8 +114,8 @@ class Mixer(Operator[Knobs]):
         """The width of the feature map, which all that is beyond the window goes through."""
         return knobs.num_features
 
-    def _blend(self, near: Tensor, far: Tensor) -> Tensor:
-        gains = self.gains[:, : near.shape[1], None, None]
+    def _blend(self, near: Tensor, far: Tensor, knobs: Knobs) -> Tensor:
+        gains = torch.stack([of_heads(part, knobs) for part in self.gains])[..., None, None]
         return gains[0] * near + gains[1] * far
 
 

@@ -52,14 +52,14 @@ class Mixer(Operator[Knobs]):
         mixed = (self._mix(knobs) @ states.flatten(-2)).view(states.shape)
         own = repeat_heads(mixed.flatten(2), knobs.num_heads).view(*q.shape[:3], *mixed.shape[3:])
         read = _join(q @ own, blocks, site)
-        return projections.output(read[..., :-1] / read[..., -1:], x.shape[-1])
+        return projections.output(read[..., :-1] / read[..., -1:], x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """The T x T weights, each pair's by the blocks it is in."""
         q, k, v = (repeat_heads(part, knobs.num_heads) for part in qkv(x, projections, knobs))
         at = _membership(knobs.blocks, context.site)
         weights = (relu(q) @ relu(k).transpose(-1, -2)) * self._mix(knobs)[at][:, at]
-        return projections.output(weights @ v / weights.sum(-1, keepdim=True), x.shape[-1])
+        return projections.output(weights @ v / weights.sum(-1, keepdim=True), x.shape[-1], knobs.num_kv_heads)
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

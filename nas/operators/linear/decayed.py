@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, by_group
 from nas.kernels import scan
 from nas.kernels.attention import repeat_heads
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
@@ -61,7 +61,7 @@ class Mixer(Operator[HeadKnobs]):
         if not context.site.is_causal:
             own = (q * repeat_heads(k, knobs.num_heads)).sum(-1, keepdim=True) * repeat_heads(v, knobs.num_heads)
             y = y + _scan(q.flip(2), k.flip(2), v.flip(2), decay).flip(2) - own
-        return self._finish(x, y, projections)
+        return self._finish(x, y, projections, knobs)
 
     def reference(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """The T x T weights (q k^T) lam^|t - s|, without those of later tokens if causal."""
@@ -73,7 +73,7 @@ class Mixer(Operator[HeadKnobs]):
         weights = (q @ k.transpose(-1, -2)) * decay.to(q.dtype)
         if context.site.is_causal:
             weights = weights.tril()
-        return self._finish(x, weights @ v, projections)
+        return self._finish(x, weights @ v, projections, knobs)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context, state: Tensor | None = None
@@ -82,7 +82,7 @@ class Mixer(Operator[HeadKnobs]):
         q, k, v = _activated(x, projections, knobs)
         before = None if state is None else scan.State(state, torch.zeros_like(k))
         y, after = decode(q, k, v, before, log_decay=_kv_decay(q, knobs, context))
-        return self._finish(x, y, projections), after.matrix
+        return self._finish(x, y, projections, knobs), after.matrix
 
     def prefill(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """S in one product."""
@@ -108,13 +108,14 @@ class Mixer(Operator[HeadKnobs]):
         """The head width, which is the width of the features."""
         return knobs.head_dim
 
-    def _finish(self, x: Tensor, y: Tensor, projections: Projections) -> Tensor:
+    def _finish(self, x: Tensor, y: Tensor, projections: Projections, knobs: HeadKnobs) -> Tensor:
         """Norm over the concatenated heads, gate and output map of y `[B, H, T, D]`."""
         num_heads, head_dim = y.shape[1], y.shape[3]
         heads = y.transpose(1, 2)
         normed = F.rms_norm(heads, heads.shape[-2:])
-        gated = normed * self.gate_up(self.gate_down(x, head_dim), num_heads, head_dim).sigmoid()
-        return projections.output(gated.transpose(1, 2), x.shape[-1])
+        gates = self.gate_up(self.gate_down(x, head_dim), num_heads, head_dim).sigmoid()
+        gated = normed * by_group(gates, knobs.num_kv_heads, dim=2)
+        return projections.output(gated.transpose(1, 2), x.shape[-1], knobs.num_kv_heads)
 
 
 def _activated(x: Tensor, projections: Projections, knobs: HeadKnobs) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,13 +23,15 @@ class Mixer(Operator[HeadKnobs]):
         """Context first."""
         q, k, v = qkv(x, projections, knobs)
         summary = k.softmax(2).transpose(-1, -2) @ v
-        return projections.output(q.softmax(-1) @ repeat_heads(summary, knobs.num_heads), x.shape[-1])
+        return projections.output(
+            q.softmax(-1) @ repeat_heads(summary, knobs.num_heads), x.shape[-1], knobs.num_kv_heads
+        )
 
     def reference(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """The T x T weights first."""
         q, k, v = (repeat_heads(part, knobs.num_heads) for part in qkv(x, projections, knobs))
         weights = torch.einsum("bhtd,bhsd->bhts", q.softmax(-1), k.softmax(2))
-        return projections.output(weights @ v, x.shape[-1])
+        return projections.output(weights @ v, x.shape[-1], knobs.num_kv_heads)
 
     @classmethod
     def cost(cls, knobs: HeadKnobs, site: Site) -> Cost:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, by_group
 from nas.kernels import scan
 from nas.kernels.attention import repeat_heads
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
@@ -44,7 +44,7 @@ class Mixer(Operator[HeadKnobs]):
         q, k, values, decay = self._parts(x, projections, knobs)
         rates = repeat_heads(decay.unsqueeze(-1), knobs.num_heads).squeeze(-1)
         y = scan.linear_attention(q, k, values, is_causal=True, log_decay=rates, chunk_size=CHUNK_SIZE)
-        return self._finish(y, x, projections)
+        return self._finish(y, x, projections, knobs)
 
     def reference(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """Token by token, with the running maximum."""
@@ -60,7 +60,7 @@ class Mixer(Operator[HeadKnobs]):
             total, most = keep * total + add * key, now
             below = torch.maximum((q[:, :, t] * total).sum(-1, keepdim=True).abs(), (-now).exp())
             rows.append((q[:, :, t, None] @ state).squeeze(-2) / below)
-        return self._normed(torch.stack(rows, dim=2), x, projections)
+        return self._normed(torch.stack(rows, dim=2), x, projections, knobs)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context, state: Tensor | None = None
@@ -69,7 +69,7 @@ class Mixer(Operator[HeadKnobs]):
         q, k, values, decay = self._parts(x, projections, knobs)
         before = None if state is None else scan.State(state, torch.zeros_like(k))
         y, after = decode(q, k, values, before, log_decay=decay[:, :, 0])
-        return self._finish(y, x, projections), after.matrix
+        return self._finish(y, x, projections, knobs), after.matrix
 
     def prefill(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """S and n in one product."""
@@ -106,9 +106,11 @@ class Mixer(Operator[HeadKnobs]):
         weighted = k * entered.exp().unsqueeze(-1) / knobs.head_dim**0.5
         return q, weighted, F.pad(v, (0, 1), value=1.0), forget
 
-    def _finish(self, y: Tensor, x: Tensor, projections: Projections) -> Tensor:
-        return self._normed(y[..., :-1] / y[..., -1:].abs().clamp_min(1.0), x, projections)
+    def _finish(self, y: Tensor, x: Tensor, projections: Projections, knobs: HeadKnobs) -> Tensor:
+        return self._normed(y[..., :-1] / y[..., -1:].abs().clamp_min(1.0), x, projections, knobs)
 
-    def _normed(self, y: Tensor, x: Tensor, projections: Projections) -> Tensor:
-        gate = self.gate(x, y.shape[1]).sigmoid().transpose(1, 2).unsqueeze(-1)
-        return projections.output(F.rms_norm(y, y.shape[-1:]) * gate, x.shape[-1])
+    def _normed(self, y: Tensor, x: Tensor, projections: Projections, knobs: HeadKnobs) -> Tensor:
+        gate = by_group(self.gate(x, knobs.num_heads).sigmoid().transpose(1, 2), knobs.num_kv_heads, dim=1).unsqueeze(
+            -1
+        )
+        return projections.output(F.rms_norm(y, y.shape[-1:]) * gate, x.shape[-1], knobs.num_kv_heads)

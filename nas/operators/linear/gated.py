@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, by_group
 from nas.kernels.attention import repeat_heads
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 
@@ -103,8 +103,8 @@ class Mixer(Operator[Knobs]):
         return F.logsigmoid(rates).transpose(1, 2) / SLOWER
 
     def _finish(self, y: Tensor, x: Tensor, projections: Projections, knobs: Knobs) -> Tensor:
-        gate = self.gate(x, knobs.num_heads, knobs.head_dim).transpose(1, 2)
-        return projections.output(F.rms_norm(y, y.shape[-1:]) * F.silu(gate), x.shape[-1])
+        gate = by_group(self.gate(x, knobs.num_heads, knobs.head_dim).transpose(1, 2), knobs.num_kv_heads, dim=1)
+        return projections.output(F.rms_norm(y, y.shape[-1:]) * F.silu(gate), x.shape[-1], knobs.num_kv_heads)
 
 
 def _chunked(q: Tensor, k: Tensor, v: Tensor, rates: Tensor) -> Tensor:

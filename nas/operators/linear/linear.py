@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from nas.elastic import Projections
+from nas.elastic import Projections, by_group
 from nas.errors import ArchError
 from nas.kernels import features, scan
 from nas.kernels.attention import repeat_heads
@@ -71,21 +71,21 @@ class Mixer(Operator[Knobs]):
         y = scan.linear_attention(
             phi_q, phi_k, v, is_causal=context.site.is_causal, normalize=True, chunk_size=CHUNK_SIZE
         )
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """The T x T weights phi_q phi_k^T, masked and divided by their row sums."""
         phi_q, phi_k, v = self._mapped(x, projections, knobs)
         phi_k, v = repeat_heads(phi_k, knobs.num_heads), repeat_heads(v, knobs.num_heads)
         y = scan.quadratic(phi_q, phi_k, v, is_causal=context.site.is_causal, normalize=True)
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: scan.State | None = None
     ) -> tuple[Tensor, scan.State]:
         """One decoded token; the state has the size of S and z whatever came before."""
         y, state = decode(*self._mapped(x, projections, knobs), state, normalize=True)
-        return projections.output(y, x.shape[-1]), state
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads), state
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> scan.State:
         """S and z in one product."""
@@ -126,4 +126,5 @@ class Mixer(Operator[Knobs]):
             return fixed(q), fixed(k), v
         if self.query_map is None or self.key_map is None:
             raise LookupError("the operator was built without 'hedgehog' among its choices")
-        return self.query_map(q), self.key_map(k), v
+        stored = by_group(q, knobs.num_heads // knobs.num_kv_heads, dim=1)
+        return by_group(self.query_map(stored), knobs.num_kv_heads, dim=1), self.key_map(k), v

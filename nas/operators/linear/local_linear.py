@@ -17,7 +17,18 @@ from torch import Tensor, nn
 
 from nas.elastic import Projections
 from nas.kernels.attention import repeat_heads
-from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, kv_state, projection_cost, qkv
+from nas.operators.contract import (
+    Context,
+    Cost,
+    HeadKnobs,
+    KeyValues,
+    Operator,
+    Site,
+    kv_state,
+    of_heads,
+    projection_cost,
+    qkv,
+)
 
 START, TINY = 8.0, 1e-12
 """A ridge that starts near softmax attention; below that a residual is none."""
@@ -44,13 +55,13 @@ class Mixer(Operator[Knobs]):
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Products with the matrix S never make it."""
         q, k, v = qkv(x, projections, knobs)
-        return projections.output(self._attend(q, k, v, knobs), x.shape[-1])
+        return projections.output(self._attend(q, k, v, knobs), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """S of each query."""
         q, k, v = qkv(x, projections, knobs)
         k, v = repeat_heads(k, knobs.num_heads), repeat_heads(v, knobs.num_heads)
-        ridge = F.softplus(self.ridge[: knobs.num_heads])[:, None, None] * torch.eye(knobs.head_dim, dtype=x.dtype)
+        ridge = F.softplus(of_heads(self.ridge, knobs))[:, None, None] * torch.eye(knobs.head_dim, dtype=x.dtype)
         rows = []
         for i in range(x.shape[1]):
             p = (k[:, :, : i + 1] @ q[:, :, i, :, None]).squeeze(-1).div(knobs.head_dim**0.5).softmax(-1)
@@ -60,14 +71,14 @@ class Mixer(Operator[Knobs]):
             r = solved(partial(_times, matrix), mean, knobs.iterations)
             weights = p * (1 - (z @ r[..., None]).squeeze(-1)) / (1 - (mean * r).sum(-1, keepdim=True))
             rows.append((weights[..., None] * v[:, :, : i + 1]).sum(2))
-        return projections.output(torch.stack(rows, dim=2), x.shape[-1])
+        return projections.output(torch.stack(rows, dim=2), x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
     ) -> tuple[Tensor, KeyValues]:
         """One decoded token; the state is k and v of all tokens so far."""
         q, k, v = qkv(x, projections, knobs, cache=state)
-        return projections.output(self._attend(q, k, v, knobs), x.shape[-1]), (k, v)
+        return projections.output(self._attend(q, k, v, knobs), x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and v of the tokens."""
@@ -92,7 +103,7 @@ class Mixer(Operator[Knobs]):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, knobs: Knobs) -> Tensor:
         """The last queries `[B, H, Q, D]` on S keys."""
         k, v = repeat_heads(k, knobs.num_heads), repeat_heads(v, knobs.num_heads)
-        ridge = F.softplus(self.ridge[: knobs.num_heads])[:, None, None]
+        ridge = F.softplus(of_heads(self.ridge, knobs))[:, None, None]
         hidden = q.new_ones(q.shape[2], k.shape[2], dtype=torch.bool).triu(k.shape[2] - q.shape[2] + 1)
         scores = q @ k.transpose(-1, -2) / knobs.head_dim**0.5
         p = scores.masked_fill(hidden, float("-inf")).softmax(-1)

@@ -44,7 +44,7 @@ class Mixer(Operator[Knobs]):
         height, width = _grid(context.site)
         axis = 2 if knobs.lines == "rows" else 1
         means = x.reshape(x.shape[0], height, width, -1).mean(axis)
-        y = projections.output(attention.dense(*qkv(means, projections, knobs)), x.shape[-1])
+        y = projections.output(attention.dense(*qkv(means, projections, knobs)), x.shape[-1], knobs.num_kv_heads)
         return y.unsqueeze(axis).expand(-1, height, width, -1).reshape(x.shape)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
@@ -53,7 +53,7 @@ class Mixer(Operator[Knobs]):
         line = [t // width if knobs.lines == "rows" else t % width for t in range(height * width)]
         same = x.new_tensor([[float(a == b) for b in line] for a in line])
         means = (same / same.sum(1, keepdim=True)) @ x
-        return projections.output(attention.reference(*qkv(means, projections, knobs)), x.shape[-1])
+        return projections.output(attention.reference(*qkv(means, projections, knobs)), x.shape[-1], knobs.num_kv_heads)
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

@@ -41,7 +41,7 @@ class Mixer(Operator[Knobs]):
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """SDPA from landmarks to tokens, then two narrow products."""
         q, k, v = qkv(x, projections, knobs)
-        return projections.output(landmark_attention(q, k, v, knobs.num_landmarks), x.shape[-1])
+        return projections.output(landmark_attention(q, k, v, knobs.num_landmarks), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """The three kernels and their whole product `[T, T]`, means segment by segment."""
@@ -51,7 +51,7 @@ class Mixer(Operator[Knobs]):
         ends = [(i * tokens // count, -(-(i + 1) * tokens // count)) for i in range(count)]
         few_q, few_k = (torch.stack([part[:, :, a:b].mean(2) for a, b in ends], dim=2) for part in (q, k))
         inner = pseudo_inverse(_kernel(few_q, few_k))
-        return projections.output(_kernel(q, few_k) @ inner @ _kernel(few_q, k) @ v, x.shape[-1])
+        return projections.output(_kernel(q, few_k) @ inner @ _kernel(few_q, k) @ v, x.shape[-1], knobs.num_kv_heads)
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

@@ -41,11 +41,13 @@ class Mixer(Operator[Knobs]):
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """SDPA on the summaries."""
-        return projections.output(attention.dense(*self._qkv(x, projections, knobs)), x.shape[-1])
+        return projections.output(attention.dense(*self._qkv(x, projections, knobs)), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax on the summaries."""
-        return projections.output(attention.reference(*self._qkv(x, projections, knobs)), x.shape[-1])
+        return projections.output(
+            attention.reference(*self._qkv(x, projections, knobs)), x.shape[-1], knobs.num_kv_heads
+        )
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

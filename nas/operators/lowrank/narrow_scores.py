@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, by_group
 from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators import contract
@@ -70,12 +70,16 @@ class Mixer(Operator[Knobs]):
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """SDPA."""
         q, k, v = self._qkv(x, projections, knobs)
-        return projections.output(attention.dense(q, k, v, is_causal=context.site.is_causal), x.shape[-1])
+        return projections.output(
+            attention.dense(q, k, v, is_causal=context.site.is_causal), x.shape[-1], knobs.num_kv_heads
+        )
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax."""
         mask = x.new_ones(x.shape[1], x.shape[1]).tril().bool() if context.site.is_causal else None
-        return projections.output(attention.reference(*self._qkv(x, projections, knobs), mask), x.shape[-1])
+        return projections.output(
+            attention.reference(*self._qkv(x, projections, knobs), mask), x.shape[-1], knobs.num_kv_heads
+        )
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
@@ -84,7 +88,7 @@ class Mixer(Operator[Knobs]):
         q, k, v = self._qkv(x, projections, knobs)
         if state is not None:
             k, v = torch.cat((state[0], k), dim=2), torch.cat((state[1], v), dim=2)
-        return projections.output(attention.decode(q, k, v), x.shape[-1]), (k, v)
+        return projections.output(attention.decode(q, k, v), x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """Keys and values of the tokens."""
@@ -109,7 +113,7 @@ class Mixer(Operator[Knobs]):
         return knobs.score_rank
 
     def _qkv(self, x: Tensor, projections: Projections, knobs: Knobs) -> tuple[Tensor, Tensor, Tensor]:
-        q = self.q(x, knobs.num_heads, knobs.score_rank).transpose(1, 2)
+        q = by_group(self.q(x, knobs.num_heads, knobs.score_rank).transpose(1, 2), knobs.num_kv_heads, dim=1)
         k = self.k(x, knobs.num_kv_heads, knobs.score_rank).transpose(1, 2)
         # the kernels divide by the square root of the width they see
         q = q * math.sqrt(knobs.score_rank / knobs.head_dim)

@@ -67,7 +67,7 @@ class Mixer(Operator[Knobs]):
             narrow = sorted_q[:, :, many:, :few] * math.sqrt(few / knobs.head_dim)
             parts.append(attention.dense(narrow, k[..., :few], v))
         back = order.argsort(-1)[:, None, :, None].expand_as(q)
-        return projections.output(torch.cat(parts, dim=2).gather(2, back), x.shape[-1])
+        return projections.output(torch.cat(parts, dim=2).gather(2, back), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Both ranks for all tokens, and of each token the one that its place in the queue gives it."""
@@ -78,7 +78,9 @@ class Mixer(Operator[Knobs]):
         is_full = (ahead < count(x.shape[1], knobs))[:, None, :, None]
         narrow = torch.cat((q[..., :few], torch.zeros_like(q[..., few:])), dim=-1)
         full = attention.reference(q, k, v) * _one(wish)
-        return projections.output(torch.where(is_full, full, attention.reference(narrow, k, v)), x.shape[-1])
+        return projections.output(
+            torch.where(is_full, full, attention.reference(narrow, k, v)), x.shape[-1], knobs.num_kv_heads
+        )
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

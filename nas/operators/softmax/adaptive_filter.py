@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.kernels.attention import repeat_heads
-from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, projection_cost, qkv
+from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, of_heads, projection_cost, qkv
 from nas.operators.rotary import turned_heads
 
 Weights = Literal["robust", "gaussian"]
@@ -57,7 +57,7 @@ class Mixer(Operator[Knobs]):
         """Products of all pairs, the rest elementwise."""
         q, k, v = qkv(x, projections, knobs)
         y = self._attend(turned_heads(q, 0), turned_heads(k, 0), v, knobs)
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Residual vectors of every pair, query by query."""
@@ -76,7 +76,7 @@ class Mixer(Operator[Knobs]):
             else:
                 logits = -residual / variance
             rows.append((logits.softmax(2) * decay * v[:, :, : i + 1]).sum(2))
-        return projections.output(torch.stack(rows, dim=2), x.shape[-1])
+        return projections.output(torch.stack(rows, dim=2), x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
@@ -88,7 +88,7 @@ class Mixer(Operator[Knobs]):
         if state is not None:
             k, v = torch.cat((state[0], k), dim=2), torch.cat((state[1], v), dim=2)
         y = self._attend(turned_heads(q, first), k, v, knobs)
-        return projections.output(y, x.shape[-1]), (k, v)
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """Turned keys, and values."""
@@ -113,7 +113,7 @@ class Mixer(Operator[Knobs]):
 
     def _scales(self, knobs: Knobs) -> tuple[Tensor, ...]:
         """mu, sigma, eta, gamma, nu, tau, each `[H, 1, 1]`."""
-        return F.softplus(self.scales[: knobs.num_heads])[..., None, None].unbind(1)
+        return F.softplus(of_heads(self.scales, knobs))[..., None, None].unbind(1)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, knobs: Knobs) -> Tensor:
         """The last queries `[B, H, Q, D]` on S keys."""

@@ -42,7 +42,7 @@ class Mixer(Operator[Knobs]):
         is_causal = context.site.is_causal
         blocks = chosen_blocks.choose(q, k, knobs.block_size, knobs.topk, is_causal=is_causal)
         context.published[chosen_blocks.NAME] = blocks
-        return projections.output(attention.dense(q, k, v, is_causal=is_causal), x.shape[-1])
+        return projections.output(attention.dense(q, k, v, is_causal=is_causal), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Query by query."""
@@ -57,7 +57,7 @@ class Mixer(Operator[Knobs]):
             named = best.argsort(dim=-1, descending=True)[..., : knobs.topk]
             blocks.append(torch.nn.functional.pad(named, (0, knobs.topk - named.shape[-1]), value=-1))
         context.published[chosen_blocks.NAME] = torch.stack(blocks, dim=2)
-        return projections.output(torch.stack(rows, dim=2), x.shape[-1])
+        return projections.output(torch.stack(rows, dim=2), x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: State | None = None
@@ -67,7 +67,7 @@ class Mixer(Operator[Knobs]):
         blocks = chosen_blocks.choose(q, k, knobs.block_size, knobs.topk, is_causal=False)
         blocks = blocks if state is None else torch.cat((state[2], blocks), dim=2)
         context.published[chosen_blocks.NAME] = blocks
-        return projections.output(attention.decode(q, k, v), x.shape[-1]), (k, v, blocks)
+        return projections.output(attention.decode(q, k, v), x.shape[-1], knobs.num_kv_heads), (k, v, blocks)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> State:
         """k, v and the choice of every token."""

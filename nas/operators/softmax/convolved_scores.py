@@ -19,7 +19,18 @@ from torch import Tensor, nn
 from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.kernels.attention import repeat_heads
-from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, kv_state, projection_cost, qkv
+from nas.operators.contract import (
+    Context,
+    Cost,
+    HeadKnobs,
+    KeyValues,
+    Operator,
+    Site,
+    kv_state,
+    of_heads,
+    projection_cost,
+    qkv,
+)
 from nas.operators.taps import offsets
 
 Finish = Literal["plain", "normed"]
@@ -74,12 +85,12 @@ class Mixer(Operator[Knobs]):
         for a in range(knobs.query_reach):
             for tap, b in enumerate(_offsets(knobs.key_reach)):
                 top, left = knobs.query_reach - 1 - a, half + b
-                weight = self.taps[: knobs.num_heads, a, tap, None, None]
+                weight = of_heads(self.taps, knobs)[:, a, tap, None, None]
                 total = total + weight * wide[:, :, top : top + tokens, left : left + tokens]
         maps = total.masked_fill(seen == 0, float("-inf")).softmax(-1)
-        rows = []
+        mix, rows = self._mix(knobs), []
         for h in range(knobs.num_heads):
-            mixed = torch.stack([self.mix[h, g] * maps[:, g] for g in range(knobs.num_heads)]).sum(0)
+            mixed = torch.stack([mix[h, g] * maps[:, g] for g in range(knobs.num_heads)]).sum(0)
             rows.append(mixed @ v[:, h])
         return self._output(torch.stack(rows, dim=1), projections, knobs, x)
 
@@ -96,7 +107,7 @@ class Mixer(Operator[Knobs]):
         """k and v of the tokens, and the last queries."""
         kept: KeyValues = kv_state(x, projections, knobs)
         last = _last(x, knobs.query_reach - 1, axis=1)
-        return *kept, projections.query(last, knobs.num_heads, knobs.head_dim).contiguous()
+        return *kept, projections.query(last, knobs.num_heads, knobs.head_dim, knobs.num_kv_heads).contiguous()
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:
@@ -127,17 +138,23 @@ class Mixer(Operator[Knobs]):
         wide = F.pad(scores, (half, half, knobs.query_reach - 1, 0))
         convolved = F.conv2d(wide, self._kernel(knobs), groups=heads)
         maps = convolved.masked_fill(hidden, float("-inf")).softmax(-1)
-        mixed = (self.mix[:heads, :heads] @ maps.flatten(2)).view(maps.shape)
+        mixed = (self._mix(knobs) @ maps.flatten(2)).view(maps.shape)
         return mixed @ v
+
+    def _mix(self, knobs: Knobs) -> Tensor:
+        """`[H, H]`."""
+        return of_heads(of_heads(self.mix, knobs).T, knobs).T
 
     def _kernel(self, knobs: Knobs) -> Tensor:
         """`[H, 1, query_reach, 2 key_reach + 1]`, the oldest query first, keys by place."""
         places = _offsets(knobs.key_reach)
         order = sorted(range(len(places)), key=places.__getitem__)
-        return self.taps[: knobs.num_heads, : knobs.query_reach, order].flip(1).unsqueeze(1)
+        return of_heads(self.taps, knobs)[:, : knobs.query_reach, order].flip(1).unsqueeze(1)
 
     def _output(self, y: Tensor, projections: Projections, knobs: Knobs, x: Tensor) -> Tensor:
-        return projections.output(F.rms_norm(y, y.shape[-1:]) if knobs.finish == "normed" else y, x.shape[-1])
+        return projections.output(
+            F.rms_norm(y, y.shape[-1:]) if knobs.finish == "normed" else y, x.shape[-1], knobs.num_kv_heads
+        )
 
 
 def _offsets(key_reach: int) -> list[int]:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, by_group
 from nas.kernels import attention, chosen_heads
 from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, kv_state, projection_cost, qkv
 from nas.operators.head_kinds import imbalance
@@ -98,7 +98,7 @@ class Mixer(Operator[Knobs]):
 
     def _route(self, x: Tensor, knobs: Knobs, context: Context) -> tuple[Tensor, Tensor]:
         """Head of each token and a factor of one that carries the router's gradient, `[B, T, 1]` each."""
-        probabilities: Tensor = self.router(x, knobs.num_heads).softmax(-1)
+        probabilities = by_group(self.router(x, knobs.num_heads), knobs.num_kv_heads, dim=2).softmax(-1)
         best, chosen = probabilities.max(-1, keepdim=True)
         if self.training:
             context.penalties.append(imbalance(probabilities, F.one_hot(chosen.squeeze(-1), knobs.num_heads)))

@@ -20,7 +20,7 @@ from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators import contract
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, of_heads, projection_cost, qkv
 from nas.operators.taps import grid_of
 
 QKV = frozenset("qkv")
@@ -108,7 +108,7 @@ class Mixer(Operator[Knobs]):
 
     def _up(self, width: int, knobs: Knobs) -> Tensor:
         weight: Tensor = self.up[str(knobs.stride)]
-        return weight[: knobs.num_heads, : knobs.head_dim, :width].flatten(0, 1)
+        return of_heads(weight, knobs)[:, : knobs.head_dim, :width].flatten(0, 1)
 
     def _downwards(self, image: Tensor, to: Grid, stride: int) -> Tensor:
         """`[B, h, w, C]` at every s-th row and column."""

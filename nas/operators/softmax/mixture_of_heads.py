@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, by_group
 from nas.errors import ArchError
 from nas.kernels import attention, chosen_heads
 from nas.operators.contract import (
@@ -77,14 +77,14 @@ class Mixer(Operator[Knobs]):
         if _is_selective(knobs, context.site):
             y = _of_chosen(q, k, v, gates, knobs)
         else:
-            y = attention.dense(q, k, v, is_causal=context.site.is_causal)
+            y = _as_stored(attention.dense(q, k, v, is_causal=context.site.is_causal), knobs)
         return projections.output(y * gates.transpose(1, 2).unsqueeze(-1), x.shape[-1])
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax; heads are ranked by sorting and weighted one by one."""
         q, k, v = qkv(x, projections, knobs, context)
         mask = x.new_ones(x.shape[1], x.shape[1]).tril().bool() if context.site.is_causal else None
-        y = attention.reference(q, k, v, mask)
+        y = _as_stored(attention.reference(q, k, v, mask), knobs)
         gates = self.gates(x, knobs, context, choose=_best_by_sorting)
         heads = [y[:, head] * gates[..., head : head + 1] for head in range(knobs.num_heads)]
         return projections.output(torch.stack(heads, dim=1), x.shape[-1])
@@ -94,7 +94,7 @@ class Mixer(Operator[Knobs]):
     ) -> tuple[Tensor, KeyValues]:
         """One decoded token; the state is k and v of all tokens so far, the gates are its own."""
         q, k, v = qkv(x, projections, knobs, context, cache=state)
-        y = attention.decode(q, k, v) * self.gates(x, knobs, context).transpose(1, 2).unsqueeze(-1)
+        y = _as_stored(attention.decode(q, k, v), knobs) * self.gates(x, knobs, context).transpose(1, 2).unsqueeze(-1)
         return projections.output(y, x.shape[-1]), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
@@ -149,10 +149,15 @@ def _is_selective(knobs: Knobs, site: Site) -> bool:
     return is_long and _selected_rows(knobs, site) <= LARGEST_SHARE * knobs.num_heads * site.tokens
 
 
+def _as_stored(heads: Tensor, knobs: Knobs) -> Tensor:
+    """Heads that came group by group in the order of the weights, where the first are those that all tokens share."""
+    return by_group(heads, knobs.num_heads // knobs.num_kv_heads, dim=1)
+
+
 def _of_chosen(q: Tensor, k: Tensor, v: Tensor, gates: Tensor, knobs: Knobs) -> Tensor:
-    """All heads `[B, H, T, D]`, zero where a head was not chosen."""
+    """All heads `[B, H, T, D]` as stored, zero where a head was not chosen."""
     first, heads = knobs.num_shared, knobs.num_heads
-    k, v = attention.repeat_heads(k, heads), attention.repeat_heads(v, heads)
+    q, k, v = (_as_stored(attention.repeat_heads(part, heads), knobs) for part in (q, k, v))
     shared = attention.dense(q[:, :first], k[:, :first], v[:, :first])
     chosen = gates[..., first:].topk(knobs.num_routed, dim=-1).indices
     found = chosen_heads.attend(q[:, first:], k[:, first:], v[:, first:], chosen)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nas.elastic import Projections
 from nas.kernels import scan
 from nas.kernels.attention import repeat_heads
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, of_heads, projection_cost, qkv
 from nas.operators.recurrence import CHUNK_SIZE, decode, prefilled, scan_flops
 
 EPS = 1e-3
@@ -53,20 +53,21 @@ class Mixer(Operator[HeadKnobs]):
         keys, values = ((part.cumsum(2) if is_causal else part.sum(2, keepdim=True)) for part in (k, v))
         places = torch.arange(1, x.shape[1] + 1, device=x.device, dtype=x.dtype)
         seen = (places if is_causal else torch.full_like(places, x.shape[1])).unsqueeze(-1)
-        return self._finish(q, both, keys, values, seen, x, projections)
+        return self._normed(self._weighed(q, both, keys, values, seen, knobs), x, projections, knobs)
 
     def reference(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """Row by row."""
         q, k, v = qkv(x, projections, knobs)
-        k, v, heads = repeat_heads(k, knobs.num_heads), repeat_heads(v, knobs.num_heads), knobs.num_heads
+        k, v = repeat_heads(k, knobs.num_heads), repeat_heads(v, knobs.num_heads)
+        gain, offset = (of_heads(part, knobs).unsqueeze(1) for part in (self.gain, self.offset))
         rows = []
         for t in range(x.shape[1]):
             seen = t + 1 if context.site.is_causal else x.shape[1]
             scores = torch.einsum("bhd,bhsd->bhs", q[:, :, t], k[:, :, :seen])
             spread = (scores.var(-1, correction=0, keepdim=True) + EPS**2).sqrt()
-            weights = self.gain[:heads, None] * (scores - scores.mean(-1, keepdim=True)) / spread
-            rows.append(torch.einsum("bhs,bhsd->bhd", weights + self.offset[:heads, None], v[:, :, :seen]))
-        return self._normed(torch.stack(rows, dim=2), x, projections)
+            weights = gain * (scores - scores.mean(-1, keepdim=True)) / spread
+            rows.append(torch.einsum("bhs,bhsd->bhd", weights + offset, v[:, :, :seen]))
+        return self._normed(torch.stack(rows, dim=2), x, projections, knobs)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context, state: State | None = None
@@ -77,8 +78,8 @@ class Mixer(Operator[HeadKnobs]):
         both, (products, keys) = decode(q, k, torch.cat((v, k), dim=-1), before)
         values = v if state is None else state.values + v
         count = x.new_ones(1) if state is None else state.tokens + 1
-        y = self._finish(q, both, keys, values, count.view(1, 1), x, projections)
-        return y, State(products, keys, values, count)
+        y = self._weighed(q, both, keys, values, count.view(1, 1), knobs)
+        return self._normed(y, x, projections, knobs), State(products, keys, values, count)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> State:
         """The sums over all tokens."""
@@ -104,29 +105,20 @@ class Mixer(Operator[HeadKnobs]):
         """The head width; the offset adds one."""
         return knobs.head_dim
 
-    def _finish(
-        self,
-        q: Tensor,
-        both: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        seen: Tensor,
-        x: Tensor,
-        projections: Projections,
-    ) -> Tensor:
+    def _weighed(self, q: Tensor, both: Tensor, keys: Tensor, values: Tensor, seen: Tensor, knobs: HeadKnobs) -> Tensor:
         heads, width = q.shape[1], q.shape[-1]
         keys, values = repeat_heads(keys, heads), repeat_heads(values, heads)
         mean = (q * keys).sum(-1, keepdim=True) / seen
         squares = (q * both[..., width:]).sum(-1, keepdim=True) / seen
         spread = ((squares - mean**2).clamp_min(0.0) + EPS**2).sqrt()
         # a single key lies at the mean; what rounding leaves of that would grow in the norm behind
-        gain = self.gain[:heads, None, None] * (seen > 1)
-        y = gain * (both[..., :width] - mean * values) / spread
-        return self._normed(y + self.offset[:heads, None, None] * values, x, projections)
+        gain, offset = (of_heads(part, knobs).view(-1, 1, 1) for part in (self.gain, self.offset))
+        y = gain * (seen > 1) * (both[..., :width] - mean * values) / spread
+        return y + offset * values
 
-    def _normed(self, y: Tensor, x: Tensor, projections: Projections) -> Tensor:
+    def _normed(self, y: Tensor, x: Tensor, projections: Projections, knobs: HeadKnobs) -> Tensor:
         heads = y.transpose(1, 2)
-        gain, shift = (part[: y.shape[1], : y.shape[3]] for part in (self.norm, self.shift))
+        gain, shift = (of_heads(part, knobs)[:, : y.shape[3]] for part in (self.norm, self.shift))
         return projections.output(
-            F.gelu(F.layer_norm(heads, heads.shape[-2:], gain, shift)).transpose(1, 2), x.shape[-1]
+            F.gelu(F.layer_norm(heads, heads.shape[-2:], gain, shift)).transpose(1, 2), x.shape[-1], knobs.num_kv_heads
         )

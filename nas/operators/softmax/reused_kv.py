@@ -31,22 +31,22 @@ class Mixer(Operator[HeadKnobs]):
 
     def forward(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """SDPA."""
-        q = projections.query(x, knobs.num_heads, knobs.head_dim)
+        q = projections.query(x, knobs.num_heads, knobs.head_dim, knobs.num_kv_heads)
         y = attention.dense(q, *_published(context), is_causal=context.site.is_causal)
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """Explicit softmax."""
-        q = projections.query(x, knobs.num_heads, knobs.head_dim)
+        q = projections.query(x, knobs.num_heads, knobs.head_dim, knobs.num_kv_heads)
         mask = x.new_ones(x.shape[1], x.shape[1]).tril().bool() if context.site.is_causal else None
-        return projections.output(attention.reference(q, *_published(context), mask), x.shape[-1])
+        return projections.output(attention.reference(q, *_published(context), mask), x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context, state: Any = None
     ) -> tuple[Tensor, None]:
         """One decoded token; no state, since the publisher's step publishes its whole cache."""
-        q = projections.query(x, knobs.num_heads, knobs.head_dim)
-        return projections.output(attention.decode(q, *_published(context)), x.shape[-1]), None
+        q = projections.query(x, knobs.num_heads, knobs.head_dim, knobs.num_kv_heads)
+        return projections.output(attention.decode(q, *_published(context)), x.shape[-1], knobs.num_kv_heads), None
 
     def prefill(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> None:
         """No state."""

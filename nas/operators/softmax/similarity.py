@@ -30,6 +30,7 @@ from nas.operators.contract import (
     Operator,
     Site,
     kv_state,
+    of_heads,
     projection_cost,
     qkv,
 )
@@ -67,19 +68,19 @@ class Mixer(Operator[Knobs]):
         """SDPA on unit vectors, or a softmax of distances from products."""
         q, k, v = qkv(x, projections, knobs)
         if knobs.geometry == "spherical":
-            y = attention.dense(*self._unit(q, k), v, is_causal=context.site.is_causal)
+            y = attention.dense(*self._unit(q, k, knobs), v, is_causal=context.site.is_causal)
         else:
-            scores = self._distances(q, k)
+            scores = self._distances(q, k, knobs)
             if context.site.is_causal:
                 scores = scores.masked_fill(~scores.new_ones(scores.shape[-2:]).tril().bool(), -torch.inf)
             y = scores.softmax(-1) @ attention.repeat_heads(v, knobs.num_heads)
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Query by query, distances by differences."""
         q, k, v = qkv(x, projections, knobs)
         k, v = attention.repeat_heads(k, knobs.num_heads), attention.repeat_heads(v, knobs.num_heads)
-        beta, rows = self.log_beta[: knobs.num_heads].exp().unsqueeze(-1), []
+        beta, rows = of_heads(self.log_beta, knobs).exp().unsqueeze(-1), []
         for t in range(x.shape[1]):
             seen = t + 1 if context.site.is_causal else x.shape[1]
             one, others = q[:, :, t, None], k[:, :, :seen]
@@ -90,7 +91,7 @@ class Mixer(Operator[Knobs]):
                 room = (1 - a.square().sum(-1)) * (1 - b.square().sum(-1))
                 likeness = -torch.acosh(1 + 2 * (a - b).square().sum(-1) / room)
             rows.append(((beta * likeness).softmax(-1).unsqueeze(-2) @ v[:, :, :seen]).squeeze(-2))
-        return projections.output(torch.stack(rows, dim=2), x.shape[-1])
+        return projections.output(torch.stack(rows, dim=2), x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
@@ -98,10 +99,10 @@ class Mixer(Operator[Knobs]):
         """One decoded token; the state is k and v of all tokens so far."""
         q, k, v = qkv(x, projections, knobs, cache=state)
         if knobs.geometry == "spherical":
-            y = attention.decode(*self._unit(q, k), v)
+            y = attention.decode(*self._unit(q, k, knobs), v)
         else:
-            y = self._distances(q, k).softmax(-1) @ attention.repeat_heads(v, knobs.num_heads)
-        return projections.output(y, x.shape[-1]), (k, v)
+            y = self._distances(q, k, knobs).softmax(-1) @ attention.repeat_heads(v, knobs.num_heads)
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and v of the tokens."""
@@ -123,17 +124,17 @@ class Mixer(Operator[Knobs]):
         """The head width."""
         return knobs.head_dim
 
-    def _unit(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        scale = self.log_beta[: q.shape[1], None, None].exp() * math.sqrt(q.shape[-1])
+    def _unit(self, q: Tensor, k: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor]:
+        scale = of_heads(self.log_beta, knobs)[:, None, None].exp() * math.sqrt(q.shape[-1])
         return F.normalize(q, dim=-1) * scale, F.normalize(k, dim=-1)
 
-    def _distances(self, q: Tensor, k: Tensor) -> Tensor:
+    def _distances(self, q: Tensor, k: Tensor, knobs: Knobs) -> Tensor:
         """-beta d of every pair `[B, H, T, S]`."""
         a, b = _in_ball(q), attention.repeat_heads(_in_ball(k), q.shape[1])
         own, other = a.square().sum(-1, keepdim=True), b.square().sum(-1).unsqueeze(-2)
         squares = (own + other - 2 * a @ b.transpose(-1, -2)).clamp_min(1e-12)
         distance: Tensor = torch.acosh(1 + 2 * squares / ((1 - own) * (1 - other)))
-        return -self.log_beta[: q.shape[1], None, None].exp() * distance
+        return -of_heads(self.log_beta, knobs)[:, None, None].exp() * distance
 
 
 def _in_ball(x: Tensor) -> Tensor:

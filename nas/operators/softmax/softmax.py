@@ -33,20 +33,20 @@ class Mixer(Operator[HeadKnobs]):
         """SDPA."""
         q, k, v = qkv(x, projections, knobs, context)
         y = attention.dense(q, k, v, is_causal=context.site.is_causal)
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> Tensor:
         """Explicit softmax."""
         q, k, v = qkv(x, projections, knobs, context)
         mask = x.new_ones(x.shape[1], x.shape[1]).tril().bool() if context.site.is_causal else None
-        return projections.output(attention.reference(q, k, v, mask), x.shape[-1])
+        return projections.output(attention.reference(q, k, v, mask), x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context, state: KeyValues | None = None
     ) -> tuple[Tensor, KeyValues]:
         """One decoded token; the state is k and v of all tokens so far."""
         q, k, v = qkv(x, projections, knobs, context, cache=state)
-        return projections.output(attention.decode(q, k, v), x.shape[-1]), (k, v)
+        return projections.output(attention.decode(q, k, v), x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: HeadKnobs, context: Context) -> KeyValues:
         """k and v of the tokens."""

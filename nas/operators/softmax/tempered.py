@@ -14,11 +14,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, by_group
 from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators import contract
-from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, projection_cost, qkv
+from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, of_heads, projection_cost, qkv
 
 Scope = Literal["query", "both"]
 
@@ -55,7 +55,9 @@ class Mixer(Operator[Knobs]):
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """SDPA."""
         q, k, v = self._scaled(x, projections, knobs, context.site)
-        return projections.output(attention.dense(q, k, v, is_causal=context.site.is_causal), x.shape[-1])
+        return projections.output(
+            attention.dense(q, k, v, is_causal=context.site.is_causal), x.shape[-1], knobs.num_kv_heads
+        )
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax, one query after the other."""
@@ -64,11 +66,11 @@ class Mixer(Operator[Knobs]):
         rows = []
         for t in range(x.shape[1]):
             seen = t + 1 if context.site.is_causal else x.shape[1]
-            tau = 1 + self.query_scale(x[:, t], knobs.num_heads).tanh()
-            tau = tau + self.beta[: knobs.num_heads] * torch.tensor(float(seen), dtype=x.dtype).log()
+            tau = 1 + by_group(self.query_scale(x[:, t], knobs.num_heads), knobs.num_kv_heads, dim=1).tanh()
+            tau = tau + of_heads(self.beta, knobs) * torch.tensor(float(seen), dtype=x.dtype).log()
             scores = tau.unsqueeze(-1) * torch.einsum("bhd,bhsd->bhs", q[:, :, t], k[:, :, :seen]) / knobs.head_dim**0.5
             rows.append(torch.einsum("bhs,bhsd->bhd", scores.softmax(-1), v[:, :, :seen]))
-        return projections.output(torch.stack(rows, dim=2), x.shape[-1])
+        return projections.output(torch.stack(rows, dim=2), x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
@@ -78,7 +80,7 @@ class Mixer(Operator[Knobs]):
         q, k, v = self._scaled(x, projections, knobs, context.site, before)
         if state is not None:
             k, v = torch.cat((state[0], k), dim=2), torch.cat((state[1], v), dim=2)
-        return projections.output(attention.decode(q, k, v), x.shape[-1]), (k, v)
+        return projections.output(attention.decode(q, k, v), x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and scaled v of the tokens."""
@@ -108,7 +110,11 @@ class Mixer(Operator[Knobs]):
         q, k, v = qkv(x, projections, knobs)
         places = torch.arange(1, x.shape[1] + 1, device=x.device, dtype=x.dtype) + before
         seen = places if site.is_causal else torch.full_like(places, x.shape[1])
-        tau = 1 + self.query_scale(x, knobs.num_heads).tanh() + seen.log()[:, None] * self.beta[: knobs.num_heads]
+        tau = (
+            1
+            + by_group(self.query_scale(x, knobs.num_heads), knobs.num_kv_heads, dim=2).tanh()
+            + seen.log()[:, None] * of_heads(self.beta, knobs)
+        )
         return q * tau.transpose(1, 2).unsqueeze(-1), k, v * self._values(x, knobs)
 
     def _values(self, x: Tensor, knobs: Knobs) -> Tensor:

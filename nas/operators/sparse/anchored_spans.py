@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, by_group
 from nas.kernels import attention
 from nas.operators.contract import KV, Context, Cost, KeyValues, Operator, Site, kv_state, projection_cost, qkv
 from nas.operators.pattern import executed_pairs, placed
@@ -72,7 +72,7 @@ class Mixer(Operator[Knobs]):
         for start in range(0, tokens, CHUNK_SIZE):
             chunk = slice(start, min(start + CHUNK_SIZE, tokens))
             parts.append(_searched(q[:, :, chunk], search[:, :, chunk], k, v, near[:, :, chunk], chunk.stop, knobs))
-        return projections.output(torch.cat(parts, dim=2), x.shape[-1])
+        return projections.output(torch.cat(parts, dim=2), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Query by query, part by part."""
@@ -82,7 +82,7 @@ class Mixer(Operator[Knobs]):
         rows = [
             _obvious(q[:, :, t], search[:, :, t], k[:, :, : t + 1], v[:, :, : t + 1], knobs) for t in range(x.shape[1])
         ]
-        return projections.output(torch.stack(rows, dim=2), x.shape[-1])
+        return projections.output(torch.stack(rows, dim=2), x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
@@ -91,7 +91,7 @@ class Mixer(Operator[Knobs]):
         q, k, v = qkv(x, projections, knobs, context, cache=state)
         near = attention.decode(q, k[:, :, -knobs.window_size :], v[:, :, -knobs.window_size :])
         y = _searched(q, self._search(x, knobs), k, v, near, k.shape[2], knobs)
-        return projections.output(y, x.shape[-1]), (k, v)
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and v of the tokens."""
@@ -122,7 +122,7 @@ class Mixer(Operator[Knobs]):
         return knobs.head_dim
 
     def _search(self, x: Tensor, knobs: Knobs) -> Tensor:
-        search: Tensor = self.search(x, knobs.num_heads, knobs.head_dim).transpose(1, 2)
+        search = by_group(self.search(x, knobs.num_heads, knobs.head_dim).transpose(1, 2), knobs.num_kv_heads, dim=1)
         return search
 
 

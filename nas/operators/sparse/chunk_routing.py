@@ -57,16 +57,18 @@ class Mixer(Operator[Knobs]):
         q, k, v = qkv(x, projections, knobs, context)
         tokens = x.shape[1]
         if tokens <= 2 * knobs.block_size:
-            return projections.output(attention.dense(q, k, v, is_causal=True), x.shape[-1])
+            return projections.output(attention.dense(q, k, v, is_causal=True), x.shape[-1], knobs.num_kv_heads)
         picked, is_real = _picked(q[:, :, :: knobs.block_size], k, knobs)
         run = _gathered if knobs.gathers(tokens) else _masked
-        return projections.output(run(q, k, v, picked, is_real, knobs), x.shape[-1])
+        return projections.output(run(q, k, v, picked, is_real, knobs), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax; chunk by chunk, block by block."""
         q, k, v = qkv(x, projections, knobs, context)
         rows = [_obvious_mask(q[b], k[b], knobs) for b in range(x.shape[0])]
-        return projections.output(attention.reference(q, k, v, torch.stack(rows).unsqueeze(1)), x.shape[-1])
+        return projections.output(
+            attention.reference(q, k, v, torch.stack(rows).unsqueeze(1)), x.shape[-1], knobs.num_kv_heads
+        )
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: DecodeState | None = None
@@ -79,13 +81,13 @@ class Mixer(Operator[Knobs]):
         local = max(0, ((tokens - 1) // knobs.block_size - 1) * knobs.block_size)
         index = picked.long().unsqueeze(1).expand(-1, k.shape[1], -1)
         keys, values = (torch.cat((take_tokens(part, index), part[:, :, local:]), dim=2) for part in (k, v))
-        return projections.output(attention.decode(q, keys, values), x.shape[-1]), (k, v, picked)
+        return projections.output(attention.decode(q, keys, values), x.shape[-1], knobs.num_kv_heads), (k, v, picked)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> DecodeState:
         """k, v and what the last block picked."""
         k, v = kv_state(x, projections, knobs, context)
         start = (x.shape[1] - 1) // knobs.block_size * knobs.block_size
-        q = projections.query(x[:, start : start + 1], knobs.num_heads, knobs.head_dim)
+        q = projections.query(x[:, start : start + 1], knobs.num_heads, knobs.head_dim, knobs.num_kv_heads)
         return k, v, _last_picked(q, k[:, :, : start + 1], knobs)
 
     @classmethod

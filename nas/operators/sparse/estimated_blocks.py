@@ -63,10 +63,10 @@ class Mixer(Operator[Knobs]):
         """Gathered blocks or a dense mask."""
         q, k, v = qkv(x, projections, knobs)
         if knobs.topk >= -(-x.shape[1] // knobs.block_size):
-            return projections.output(attention.dense(q, k, v), x.shape[-1])
+            return projections.output(attention.dense(q, k, v), x.shape[-1], knobs.num_kv_heads)
         lists = estimated(q.detach(), k.detach(), knobs.block_size, knobs.estimate).topk(knobs.topk, dim=-1).indices
         pattern = Visibility(tokens=x.shape[1], block_size=knobs.block_size, lists=lists)
-        return projections.output(attention.sparse(q, k, v, pattern), x.shape[-1])
+        return projections.output(attention.sparse(q, k, v, pattern), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax under a mask of ranked blocks."""
@@ -74,7 +74,9 @@ class Mixer(Operator[Knobs]):
         order = estimated(q.detach(), k.detach(), knobs.block_size, knobs.estimate).argsort(-1, descending=True)
         chosen = order.argsort(-1) < knobs.topk
         block = torch.arange(x.shape[1], device=x.device) // knobs.block_size
-        return projections.output(attention.reference(q, k, v, chosen[:, :, block][..., block]), x.shape[-1])
+        return projections.output(
+            attention.reference(q, k, v, chosen[:, :, block][..., block]), x.shape[-1], knobs.num_kv_heads
+        )
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, by_group
 from nas.errors import ArchError
 from nas.kernels import attention
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, of_heads, projection_cost, qkv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,9 @@ class Mixer(Operator[Knobs]):
         rest = gates.new_ones(x.shape[0], knobs.num_heads - knobs.num_routed, tokens)
         picked = torch.cat((ranks < knobs.picked(tokens), rest.bool()), dim=1)
         y = attention.reference(q, k, v, picked.unsqueeze(2))
-        return projections.output(y * (torch.cat((gates, rest), dim=1) * picked).unsqueeze(-1), x.shape[-1])
+        return projections.output(
+            y * (torch.cat((gates, rest), dim=1) * picked).unsqueeze(-1), x.shape[-1], knobs.num_kv_heads
+        )
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:
@@ -96,7 +98,8 @@ class Mixer(Operator[Knobs]):
 
     def _gates(self, x: Tensor, knobs: Knobs) -> Tensor:
         """r of the routed heads, `[B, num_routed, T]`."""
-        return (x @ self.router[: knobs.num_routed, : x.shape[-1]].T).sigmoid().transpose(1, 2)
+        router = of_heads(self.router, knobs)[: knobs.num_routed, : x.shape[-1]]
+        return (x @ router.T).sigmoid().transpose(1, 2)
 
     def _routed(self, x: Tensor, projections: Projections, knobs: Knobs) -> Tensor:
         """What the routed heads add, `[B, T, C]`."""
@@ -133,14 +136,14 @@ def _heads(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _corner(part: Elastic | None, heads: int, knobs: Knobs, x: Tensor) -> Tensor:
-    """Weights `[heads, D, C]` of q, k or v."""
+    """Weights `[heads, D, C]` of q, group by group, or of k or v."""
     if part is None:
         raise LookupError("expert_choice needs the projections q, k, v and o")
-    return part.weight[:heads, : knobs.head_dim, : x.shape[-1]]
+    return by_group(part.weight[:heads, : knobs.head_dim, : x.shape[-1]], knobs.num_kv_heads)
 
 
 def _out_corner(projections: Projections, knobs: Knobs, x: Tensor) -> Tensor:
     """Weights `[Hq, D, C]` of o."""
     if projections.o is None:
         raise LookupError("expert_choice needs the projections q, k, v and o")
-    return projections.o.weight[: x.shape[-1], : knobs.num_heads, : knobs.head_dim].permute(1, 2, 0)
+    return of_heads(projections.o.weight[: x.shape[-1], :, : knobs.head_dim].permute(1, 2, 0), knobs)

@@ -75,7 +75,7 @@ class Mixer(Patterned[Knobs]):
         far = (own + (heads * step)[:, None]) % knobs.shards == 0
         mask = (far | (own[-1] - own < knobs.num_local)).view(1, knobs.num_heads, 1, -1)
         y = attention.decode(q, k, v, mask=mask.expand(x.shape[0], -1, -1, -1))
-        return projections.output(y, x.shape[-1]), (k, v)
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and v of the tokens."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nas import operators
 from nas.arch import OperatorArch
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, by_group
 from nas.kernels import attention, query_blocks
 from nas.operators import chosen_blocks
 from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, projection_cost, qkv
@@ -61,7 +61,7 @@ class Mixer(Operator[Knobs]):
         keys, values, blocks = (context.read(name) for name in ("k", "v", chosen_blocks.NAME))
         far = query_blocks.attend(q, keys, values, blocks, knobs.block_size, is_causal=True)
         pattern = placed(window.Mixer.pattern(knobs.near, context.site, x.shape[1]), x.device)
-        return self._blend(far, attention.sparse(q, k, v, pattern), x, projections)
+        return self._blend(far, attention.sparse(q, k, v, pattern), x, projections, knobs)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax under both masks, the blocks' built pair by pair."""
@@ -74,7 +74,7 @@ class Mixer(Operator[Knobs]):
         mask = attention.repeat_heads(mask, knobs.num_heads)
         far = attention.reference(q, context.read("k"), context.read("v"), mask)
         near = attention.reference(q, k, v, window.Mixer.mask(knobs.near, context.site, tokens))
-        return self._blend(far, near, x, projections)
+        return self._blend(far, near, x, projections, knobs)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
@@ -85,7 +85,7 @@ class Mixer(Operator[Knobs]):
         places, counts = chosen_blocks.newest(context.read(chosen_blocks.NAME), keys.shape[2], knobs.block_size)
         mask = attention.repeat_heads(counts.unsqueeze(2), knobs.num_heads)
         far = attention.decode(q, take_tokens(keys, places), take_tokens(values, places), mask=mask)
-        return self._blend(far, attention.decode(q, k, v), x, projections), (k, v)
+        return self._blend(far, attention.decode(q, k, v), x, projections, knobs), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and v of the last tokens."""
@@ -119,6 +119,7 @@ class Mixer(Operator[Knobs]):
         """The head width."""
         return knobs.head_dim
 
-    def _blend(self, far: Tensor, near: Tensor, x: Tensor, projections: Projections) -> Tensor:
-        gates = self.gates(x, 2, far.shape[1]).sigmoid().permute(2, 0, 3, 1).unsqueeze(-1)
-        return projections.output(gates[0] * far + gates[1] * near, x.shape[-1])
+    def _blend(self, far: Tensor, near: Tensor, x: Tensor, projections: Projections, knobs: Knobs) -> Tensor:
+        gates = self.gates(x, 2, knobs.num_heads).sigmoid().permute(2, 0, 3, 1).unsqueeze(-1)
+        gates = by_group(gates, knobs.num_kv_heads, dim=2)
+        return projections.output(gates[0] * far + gates[1] * near, x.shape[-1], knobs.num_kv_heads)

@@ -63,7 +63,7 @@ class Mixer(Patterned[Knobs]):
         size = knobs.block_size
         runs = [slice(size * b, size * (b + 1)) for b in _seen_blocks((k.shape[2] - 1) // size, knobs)]
         seen_k, seen_v = (torch.cat([part[:, :, run] for run in runs], dim=2) for part in (k, v))
-        return projections.output(attention.decode(q, seen_k, seen_v), x.shape[-1]), (k, v)
+        return projections.output(attention.decode(q, seen_k, seen_v), x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and v of the tokens."""

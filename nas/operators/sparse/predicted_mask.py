@@ -70,18 +70,18 @@ class Mixer(Operator[Knobs]):
         """Gathered blocks or a dense mask."""
         q, k, v = qkv(x, projections, knobs, context)
         if knobs.topk >= knobs.num_blocks(x.shape[1]):
-            return projections.output(attention.dense(q, k, v), x.shape[-1])
+            return projections.output(attention.dense(q, k, v), x.shape[-1], knobs.num_kv_heads)
         predicted = self.predicted(block_means(q, knobs.block_size), block_means(k, knobs.block_size), knobs)
         self._teach(predicted, q, k, knobs, context)
         lists = predicted.detach().topk(knobs.topk, dim=-1).indices
         pattern = Visibility(tokens=x.shape[1], block_size=knobs.block_size, lists=lists)
-        return projections.output(attention.sparse(q, k, v, pattern), x.shape[-1])
+        return projections.output(attention.sparse(q, k, v, pattern), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax; blocks are averaged one by one and ranked by sorting."""
         q, k, v = qkv(x, projections, knobs, context)
         if knobs.topk >= knobs.num_blocks(x.shape[1]):
-            return projections.output(attention.reference(q, k, v), x.shape[-1])
+            return projections.output(attention.reference(q, k, v), x.shape[-1], knobs.num_kv_heads)
         queries, keys = (
             torch.stack([part.mean(2) for part in torch.split(y, knobs.block_size, dim=2)], dim=2) for y in (q, k)
         )
@@ -89,7 +89,9 @@ class Mixer(Operator[Knobs]):
         self._teach(predicted, q, k, knobs, context)
         chosen = predicted.argsort(-1, descending=True).argsort(-1) < knobs.topk
         block = torch.arange(x.shape[1], device=x.device) // knobs.block_size
-        return projections.output(attention.reference(q, k, v, chosen[:, :, block][..., block]), x.shape[-1])
+        return projections.output(
+            attention.reference(q, k, v, chosen[:, :, block][..., block]), x.shape[-1], knobs.num_kv_heads
+        )
 
     @classmethod
     def cost(cls, knobs: Knobs, site: Site) -> Cost:

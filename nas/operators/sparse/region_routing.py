@@ -66,7 +66,7 @@ class Mixer(Operator[Knobs]):
             y = attention.dense(q, k, v)
         else:
             y = _routed_attention(q, k, v, _layout(*grid, knobs.regions, x.device), knobs.topk)
-        return projections.output(y + self._local(v, knobs, grid), x.shape[-1])
+        return projections.output(y + self._local(v, knobs, grid), x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax; regions are averaged one by one and ranked by sorting."""
@@ -79,7 +79,7 @@ class Mixer(Operator[Knobs]):
         scores = means[0] @ means[1].transpose(-1, -2)
         chosen = scores.argsort(-1, descending=True).argsort(-1) < knobs.topk
         y = attention.reference(q, k, v, chosen[:, region][:, :, region].unsqueeze(1))
-        return projections.output(y + self._local(v, knobs, grid), x.shape[-1])
+        return projections.output(y + self._local(v, knobs, grid), x.shape[-1], knobs.num_kv_heads)
 
     @classmethod
     def check(cls, knobs: Knobs, site: Site) -> None:

@@ -53,7 +53,7 @@ class Mixer(Operator[Knobs]):
         blocks = chosen_blocks.with_own(context.read(chosen_blocks.NAME), knobs.block_size)
         q, k, v = qkv(x, projections, knobs)
         y = query_blocks.attend(q, k, v, blocks, knobs.block_size, is_causal=context.site.is_causal)
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Query by query over the tokens of its blocks."""
@@ -68,7 +68,7 @@ class Mixer(Operator[Knobs]):
                     near = [s for s in range(last) if s // knobs.block_size in named]
                     scores = k[sample, head, near] @ q[sample, head, t] / knobs.head_dim**0.5
                     outputs[sample, head, t] = scores.softmax(-1) @ v[sample, head, near]
-        return projections.output(outputs, x.shape[-1])
+        return projections.output(outputs, x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: KeyValues | None = None
@@ -79,7 +79,7 @@ class Mixer(Operator[Knobs]):
         places, counts = chosen_blocks.newest(blocks, k.shape[2], knobs.block_size, diagonal=True)
         mask = attention.repeat_heads(counts.unsqueeze(2), knobs.num_heads)
         y = attention.decode(q, take_tokens(k, places), take_tokens(v, places), mask=mask)
-        return projections.output(y, x.shape[-1]), (k, v)
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and v of the tokens."""

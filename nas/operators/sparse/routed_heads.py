@@ -101,7 +101,7 @@ class Mixer(Operator[Knobs]):
             full_k, full_v, near_k, near_v = split_kv(k, v, order, knobs.num_full)
             full = attention.dense(full_q, full_k, full_v, is_causal=is_causal)
             y = joined(full, _near(near_q, near_k, near_v, knobs, is_causal), order)
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Both kinds explicitly for all heads."""
@@ -114,7 +114,7 @@ class Mixer(Operator[Knobs]):
             mask = is_visible(position.view(-1, 1), position, *sizes, is_causal=is_causal)
             z = self._choice(k, knobs, context)
             y = z * y + (1 - z) * attention.reference(q, k, v, mask)
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: DecodeState | None = None
@@ -131,8 +131,8 @@ class Mixer(Operator[Knobs]):
                 state = self._decided(*state, knobs)
         if isinstance(state, Decided):
             y, state = decoded(q, k, v, state, (knobs.num_sink, knobs.window_size))
-            return projections.output(y, x.shape[-1]), state
-        return projections.output(attention.decode(q, k, v), x.shape[-1]), (k, v)
+            return projections.output(y, x.shape[-1], knobs.num_kv_heads), state
+        return projections.output(attention.decode(q, k, v), x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> DecodeState:
         """k and v by kind of head once there are more tokens than a window keeps."""

@@ -66,7 +66,9 @@ class Mixer(Operator[Knobs]):
         chosen = _most_similar(x, near, knobs.visible(grid))
         keys, values = (_gathered(part, chosen) for part in (k, v))
         y = attention.decode(q.transpose(1, 2).flatten(0, 1).unsqueeze(2), keys, values)
-        return projections.output(torch.unflatten(y.squeeze(2), 0, x.shape[:2]).transpose(1, 2), x.shape[-1])
+        return projections.output(
+            torch.unflatten(y.squeeze(2), 0, x.shape[:2]).transpose(1, 2), x.shape[-1], knobs.num_kv_heads
+        )
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Explicit softmax; all pairs are compared and ranked by sorting."""
@@ -76,7 +78,7 @@ class Mixer(Operator[Knobs]):
         own = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
         order = cosine.masked_fill(own, torch.inf).masked_fill(~near, -torch.inf).argsort(-1, descending=True)
         mask = near & (order.argsort(-1) < knobs.topk + 1)
-        return projections.output(attention.reference(q, k, v, mask.unsqueeze(1)), x.shape[-1])
+        return projections.output(attention.reference(q, k, v, mask.unsqueeze(1)), x.shape[-1], knobs.num_kv_heads)
 
     @classmethod
     def check(cls, knobs: Knobs, site: Site) -> None:

@@ -71,7 +71,7 @@ class Mixer(Patterned[Knobs]):
         q, k, v = qkv(x, projections, knobs, context, cache=state)
         seen = torch.tensor(_causal_keys(k.shape[2] - 1, _rule(knobs)), device=x.device)
         y = attention.decode(q, k.index_select(2, seen), v.index_select(2, seen))
-        return projections.output(y, x.shape[-1]), (k, v)
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and v of the tokens."""

@@ -96,9 +96,9 @@ class Mixer(Operator[Knobs]):
         self, x: Tensor, z: Tensor, projections: Projections, knobs: Knobs, attend: Callable[..., Tensor]
     ) -> Tensor:
         normed, size = self.norm(z), (knobs.num_kv_heads, knobs.head_dim)
-        q = projections.query(x, knobs.num_heads, knobs.head_dim)
+        q = projections.query(x, knobs.num_heads, knobs.head_dim, knobs.num_kv_heads)
         y = attend(q, projections.key(normed, *size), projections.value(normed, *size))
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
 
 def _padding(grid: tuple[int, int], size: int) -> tuple[int, int, int, int]:

@@ -64,7 +64,7 @@ class Mixer(Operator[Knobs]):
         else:
             mask = attention.repeat_heads(_visible(types, knobs), knobs.num_heads)
             y = attention.dense(q, k, v, mask=mask)
-        return projections.output(y, x.shape[-1])
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads)
 
     def reference(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """Query by query; what a token still sees is followed step by step."""
@@ -81,7 +81,7 @@ class Mixer(Operator[Knobs]):
             weights = visible * scores.softmax(-1)
             outputs.append((weights / weights.sum(-1, keepdim=True)).unsqueeze(2) @ v[:, :, : t + 1])
             is_open = is_open * (1 - types[:, :, t : t + 1, GLOBAL].detach())
-        return projections.output(torch.cat(outputs, dim=2), x.shape[-1])
+        return projections.output(torch.cat(outputs, dim=2), x.shape[-1], knobs.num_kv_heads)
 
     def step(
         self, x: Tensor, projections: Projections, knobs: Knobs, context: Context, state: DecodeState | None = None
@@ -96,7 +96,7 @@ class Mixer(Operator[Knobs]):
         visible = is_global | ((types == LOCAL) & (since == 0)) | ((types == SLIDING) & (age <= knobs.window_size))
         visible[..., -1] = True
         mask = attention.repeat_heads(visible.unsqueeze(2), knobs.num_heads)
-        return projections.output(attention.decode(q, k, v, mask=mask), x.shape[-1]), (k, v, types)
+        return projections.output(attention.decode(q, k, v, mask=mask), x.shape[-1], knobs.num_kv_heads), (k, v, types)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> DecodeState:
         """k, v and type of the tokens."""

@@ -58,7 +58,7 @@ class Mixer(Patterned[Knobs]):
         """One decoded token; the state is k and v of the last window, `[B, Hkv, <= window_size, D]`."""
         q, k, v = qkv(x, projections, knobs, cache=state)
         k, v = k[:, :, -knobs.window_size :], v[:, :, -knobs.window_size :]
-        return projections.output(attention.decode(q, k, v), x.shape[-1]), (k, v)
+        return projections.output(attention.decode(q, k, v), x.shape[-1], knobs.num_kv_heads), (k, v)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> KeyValues:
         """k and v of the last window."""

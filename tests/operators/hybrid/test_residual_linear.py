@@ -36,10 +36,10 @@ def test_all_blocks_critical_is_full_attention(build: Callable[..., Any]) -> Non
 def test_it_starts_as_block_sparse_attention(build: Callable[..., Any]) -> None:
     layer = build("residual_linear", site(18), **HEADS, **BLOCKS, topk=2, num_marginal=3)
     x, p = inputs(18), layer.projections
-    q, k, v = p.query(x, 4, 6), p.key(x, 2, 6), p.value(x, 2, 6)
+    q, k, v = p.query(x, 4, 6, 2), p.key(x, 2, 6), p.value(x, 2, 6)
     scores = block_means(q, 4) @ attention.repeat_heads(block_means(k, 4), 4).transpose(-1, -2)
     pattern = Visibility(tokens=18, block_size=4, lists=scores.topk(2).indices)
-    torch.testing.assert_close(layer(x), p.output(attention.sparse(q, k, v, pattern), 20), atol=1e-12, rtol=0)
+    torch.testing.assert_close(layer(x), p.output(attention.sparse(q, k, v, pattern), 20, 2), atol=1e-12, rtol=0)
 
 
 def test_the_marginal_state_is_the_whole_state_without_the_critical_blocks(build: Callable[..., Any]) -> None:

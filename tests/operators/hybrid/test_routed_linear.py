@@ -43,12 +43,14 @@ def test_without_a_share_the_sparse_branch_counts_for_nothing(build: Callable[..
     weights = q.softmax(-1) @ attention.repeat_heads(k.softmax(-1), 4).transpose(-1, -2)
     weights = weights * (torch.arange(16) // 4 == left.unsqueeze(-1))
     far = (weights / weights.sum(-1, keepdim=True)) @ attention.repeat_heads(v, 4)
-    torch.testing.assert_close(layer(x), layer.projections.output(far, 20), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        layer(x), layer.projections.output(far, 20, layer.knobs.num_kv_heads), atol=1e-12, rtol=0
+    )
 
 
 def _qkv(layer: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     p = layer.projections
-    return p.query(x, 4, 6), p.key(x, 2, 6), p.value(x, 2, 6)
+    return p.query(x, 4, 6, 2), p.key(x, 2, 6), p.value(x, 2, 6)
 
 
 def test_the_routers_start_as_the_pooled_scores(build: Callable[..., Any]) -> None:

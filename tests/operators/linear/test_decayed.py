@@ -40,7 +40,7 @@ def test_without_decay_it_is_unnormalised_linear_attention(build, monkeypatch):
     x = inputs()
     q, k, v = decayed._activated(x, layer.projections, layer.knobs)
     y = (q @ k.transpose(-1, -2)).tril() @ v
-    torch.testing.assert_close(layer(x), layer.mixer._finish(x, y, layer.projections), rtol=0, atol=1e-12)
+    torch.testing.assert_close(layer(x), layer.mixer._finish(x, y, layer.projections, layer.knobs), rtol=0, atol=1e-12)
 
 
 def test_in_both_directions_a_reversed_sequence_reverses_the_outputs(build):

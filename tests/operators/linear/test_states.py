@@ -83,7 +83,7 @@ def test_gates_of_a_memory_that_do_nothing_are_linear_attention(build):
     q, k, v = heads(layer, x)
     weights = (q @ k.mT / 2.0).tril()
     y = weights @ v / weights.sum(-1, keepdim=True).abs().clamp_min(1.0)
-    torch.testing.assert_close(layer(x), layer.mixer._normed(y, x, layer.projections), rtol=0, atol=1e-10)
+    torch.testing.assert_close(layer(x), layer.mixer._normed(y, x, layer.projections, layer.knobs), rtol=0, atol=1e-10)
 
 
 def test_a_summary_takes_a_token_twice_as_once(build):

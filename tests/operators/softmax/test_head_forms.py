@@ -136,7 +136,7 @@ def test_normalised_scores_have_the_mean_and_spread_they_are_given(build, site):
     weights = 0.7 * (scores - scores.mean(-1, keepdim=True)) / scores.std(-1, correction=0, keepdim=True) + 0.3
     torch.testing.assert_close(weights.mean(-1), torch.full_like(weights.mean(-1), 0.3))
     if not site.is_causal:
-        y = layer.mixer._normed(weights @ layer.projections.value(X, 2, 4), X, layer.projections)
+        y = layer.mixer._normed(weights @ layer.projections.value(X, 2, 4), X, layer.projections, layer.knobs)
         torch.testing.assert_close(layer(X), y, rtol=0, atol=1e-5)  # but for the floor of the spread
 
 
@@ -146,7 +146,9 @@ def test_scores_without_gain_are_mean_pooling(build):
         layer.mixer.gain.zero_()
         layer.mixer.offset.fill_(1 / 17)
     mean = layer.projections.value(X, 2, 4).mean(2, keepdim=True).expand(2, 2, 17, 4)
-    torch.testing.assert_close(layer(X), layer.mixer._normed(mean, X, layer.projections), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        layer(X), layer.mixer._normed(mean, X, layer.projections, layer.knobs), rtol=0, atol=1e-12
+    )
 
 
 def test_angles_do_not_see_lengths_and_near_points_are_flat(build):
@@ -163,7 +165,7 @@ def test_angles_do_not_see_lengths_and_near_points_are_flat(build):
             getattr(flat.projections, part).weight.mul_(1e-4)
     q, k = flat.projections.query(X, 2, 4), flat.projections.key(X, 2, 4)
     near = -2 * torch.cdist(q, k) * flat.mixer.log_beta.exp().view(2, 1, 1) * 0.98 / 2.0
-    torch.testing.assert_close(flat.mixer._distances(q, k), near, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(flat.mixer._distances(q, k, flat.knobs), near, rtol=1e-4, atol=1e-6)
 
 
 def test_one_wide_head_finds_the_nearest_neighbour_and_thin_ones_do_not():

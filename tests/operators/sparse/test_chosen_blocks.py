@@ -55,7 +55,7 @@ def test_reused_blocks_over_everything_are_softmax_attention():
 
 def test_the_anchors_own_maps_behind_it_keep_its_greatest_weights():
     anchor, context, _ = anchored(topk=2)
-    q, k = anchor.projections.query(X, 4, 4), attention.repeat_heads(anchor.projections.key(X, 2, 4), 4)
+    q, k = anchor.projections.query(X, 4, 4, 2), attention.repeat_heads(anchor.projections.key(X, 2, 4), 4)
     scores = (q @ k.mT / 2).masked_fill(~torch.ones(30, 30).tril().bool(), -torch.inf).softmax(-1)
     mask = query_blocks.visible(context.published["blocks"], 30, 4, is_causal=True)
     group = scores.view(2, 2, 2, 30, 30).amax(2)

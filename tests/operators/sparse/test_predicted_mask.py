@@ -37,7 +37,7 @@ def test_identities_of_full_rank_predict_the_attention_map_itself(build: Callabl
     for square in (layer.mixer.queries.weight, layer.mixer.keys.weight, layer.mixer.down, layer.mixer.basis):
         nn.init.eye_(square)
     x = inputs(12)
-    q, k = layer.projections.query(x, 4, 6), layer.projections.key(x, 2, 6)
+    q, k = layer.projections.query(x, 4, 6, 2), layer.projections.key(x, 2, 6)
     scores = q @ k.repeat_interleave(2, dim=1).transpose(-1, -2) / 6**0.5
     predicted = layer.mixer.predicted(q, k, layer.knobs)
     torch.testing.assert_close(predicted, scores.softmax(-1), atol=1e-12, rtol=0)

@@ -29,7 +29,7 @@ def region_of_token(grid: tuple[int, int], regions: int) -> Tensor:
 
 
 def chosen_regions(layer: Any, x: Tensor, region: Tensor, topk: int) -> set[int]:
-    q = layer.projections.query(x, 4, 6)
+    q = layer.projections.query(x, 4, 6, 2)
     k = layer.projections.key(x, 2, 6).repeat_interleave(2, dim=1)
     queries, keys = (
         torch.stack([y[0, :, region == index].mean(1).flatten() for index in range(int(region.max()) + 1)])
@@ -56,7 +56,7 @@ def test_local_term_is_a_depthwise_convolution_of_v(build: Callable[..., Any], g
     local = F.conv2d(image, layer.mixer.lepe.view(12, 1, 5, 5), padding=2, groups=12)
     local = local.view(1, 2, 6, -1).transpose(2, 3).repeat_interleave(2, dim=1)
     nn.init.zeros_(layer.mixer.lepe)
-    torch.testing.assert_close(whole - layer(x), layer.projections.output(local, 20), atol=1e-12, rtol=0)
+    torch.testing.assert_close(whole - layer(x), layer.projections.output(local, 20, 2), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("grid", GRIDS)

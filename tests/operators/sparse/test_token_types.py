@@ -33,10 +33,10 @@ def one_type(build: Callable[..., Any], kind: int, types: str = "global_local_sl
 def under(layer: Any, x: Tensor, mask: Tensor) -> Tensor:
     """Explicit softmax attention of the layer under a mask."""
     p = layer.projections
-    q, k, v = p.query(x, 4, 6), p.key(x, 2, 6), p.value(x, 2, 6)
+    q, k, v = p.query(x, 4, 6, 2), p.key(x, 2, 6), p.value(x, 2, 6)
     k, v = k.repeat_interleave(2, dim=1), v.repeat_interleave(2, dim=1)
     scores = (q @ k.transpose(-1, -2) / 6**0.5).masked_fill(~mask, -torch.inf)
-    out: Tensor = p.output(scores.softmax(-1) @ v, 20)
+    out: Tensor = p.output(scores.softmax(-1) @ v, 20, 2)
     return out
 
 

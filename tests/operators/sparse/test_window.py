@@ -34,7 +34,7 @@ def test_window_of_one_is_the_value_itself(build: Callable[..., Any]) -> None:
     layer = build("window", site(17), **HEADS, window_size=1)
     x = torch.randn(2, 17, 20, dtype=torch.float64)
     v = layer.projections.value(x, 2, 6).repeat_interleave(2, dim=1)
-    torch.testing.assert_close(layer(x), layer.projections.output(v, 20), atol=1e-12, rtol=0)
+    torch.testing.assert_close(layer(x), layer.projections.output(v, 20, layer.knobs.num_kv_heads), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("domain", ["sequence", "causal"])
