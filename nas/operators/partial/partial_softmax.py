@@ -66,6 +66,8 @@ class Mixer(Operator[Knobs]):
         self.o = Elastic((width,), (width,))
         sizes = [one.kernel_size for one in choices if one.kernel_size > 1]
         self.taps = new_taps(attended, sizes, site.domain) if sizes else None
+        for share in {one.share for one in choices}:
+            self.register_buffer(f"attended_{share}", _attended(width, share), persistent=False)
 
     def forward(self, x: Tensor, projections: Projections, knobs: Knobs, context: Context) -> Tensor:
         """SDPA, and one grouped convolution."""
@@ -133,7 +135,7 @@ class Mixer(Operator[Knobs]):
             grid_of(site)
 
     def _qkv(self, x: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor, Tensor]:
-        part = x.index_select(-1, _attended(x, knobs))
+        part = x.index_select(-1, self._index(x, knobs))
         attended = part.shape[-1]
         keys = knobs.num_heads, knobs.key_dim
         q, k = self.q(part, *keys), self.k(part, *keys)
@@ -141,11 +143,15 @@ class Mixer(Operator[Knobs]):
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     def _output(self, y: Tensor, x: Tensor, knobs: Knobs) -> Tensor:
-        out: Tensor = self.o(x.index_copy(-1, _attended(x, knobs), y).relu(), x.shape[-1])
+        out: Tensor = self.o(x.index_copy(-1, self._index(x, knobs), y).relu(), x.shape[-1])
         return out
 
+    def _index(self, x: Tensor, knobs: Knobs) -> Tensor:
+        index: Tensor = getattr(self, f"attended_{knobs.share}")
+        return index[: x.shape[-1] * knobs.share // 100]
 
-def _attended(x: Tensor, knobs: Knobs) -> Tensor:
+
+def _attended(width: int, share: int) -> Tensor:
     """The channels that attend: which of the first n do, does not depend on how many follow."""
-    ends = [channel * knobs.share // 100 for channel in range(x.shape[-1] + 1)]
-    return torch.tensor([at for at in range(x.shape[-1]) if ends[at] < ends[at + 1]], device=x.device)
+    ends = [channel * share // 100 for channel in range(width + 1)]
+    return torch.tensor([at for at in range(width) if ends[at] < ends[at + 1]])
