@@ -56,7 +56,9 @@ class Tracker:
         """What there is to say after so many seconds."""
         head = f"{self.done:,.0f} of {self.total:,.0f} {self.unit}".rstrip()
         worked = self.done - self.before
-        pace = worked / seconds if seconds > 0 and worked > 0 else 0.0
+        # a trace of the first of few units, start-up included, foretells nothing
+        is_telling = worked >= min(1.0, self.total / 100) and worked > 0
+        pace = worked / seconds if seconds > 0 and is_telling else 0.0
         if self.done >= self.total:
             parts = [head, f"in {lasting(seconds)}"] if worked else [head]
         else:

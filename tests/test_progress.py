@@ -37,6 +37,14 @@ def test_a_stage_of_given_time_has_no_pace() -> None:
     assert tracker.text(12.0) == "12 of 30 s, 18 s left  5 measured"
 
 
+def test_a_trace_of_the_first_foretells_nothing() -> None:
+    tracker = Tracker("rank", 8, "trials")
+    tracker.set(0.001)
+    assert tracker.text(12.0) == "0 of 8 trials"
+    tracker.set(0.1)
+    assert tracker.text(60.0) == "0 of 8 trials, 10 min each, 79 min left"
+
+
 def test_nothing_done_yet_is_no_division() -> None:
     assert Tracker("train", 0, "steps").text(0.0) == "0 of 0 steps"
     assert Tracker("train", 10, "steps").text(3.0) == "0 of 10 steps"
