@@ -72,6 +72,7 @@ def test_report_as_text_needs_no_more_than_the_folder(finished: Path) -> None:
         (["train", "train.steps=many"], "train.steps: .*integer.*'many'"),
         (["train", "search_spaces=vit_small"], "for domain 'image' and the data is 'causal'"),
         (["train", "data=cifar10", "data.path=/nowhere"], "CIFAR-10 is read from"),
+        (["train", "space=mine.yaml"], "what a space file contains, got 'mine.yaml'.*--config-dir"),
         (["train", "experiment=digits", "+space.stages.0.block.operators.decayed={}"], "decayed.*not legal in domain"),
         (["train", "experiment=digits", "+space.stages.0.block.operators.softmax.window=[3]"], "unknown window"),
         (["search"], "no trained supernet"),
