@@ -79,8 +79,8 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
         raise ConfigError(f"settings have the sections {', '.join((*SECTIONS, 'space'))}; got unknown {unknown}")
     if not isinstance(values["space"], Mapping):
         raise ConfigError(
-            f"space is what a space file contains, got {values['space']!r}: choose a file by search_spaces=<name>; one of "
-            "your own is <folder>/search_spaces/<name>.yaml with --config-dir <folder>"
+            f"space is what a space file contains, got {values['space']!r}: choose a file by search_spaces=<name>; one "
+            "of your own is <folder>/search_spaces/<name>.yaml with --config-dir <folder>"
         )
     typed = {}
     for name, kind in SECTIONS.items():
