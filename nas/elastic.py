@@ -48,6 +48,7 @@ class Projections(nn.Module):
     Heads are leading heads of a fixed order and `head_dim` a leading slice, so any sizes are a corner. Query head h
     reads kv head h mod Hkv, so that more query heads leave those before them what they read. Operators have query heads
     group by group, first all that read kv head 0, and bring what they own of each head into that order (`by_group`).
+    Where each has a kv head of its own, or all share one, both orders are the same, and Hkv may be left out.
     """
 
     def __init__(
@@ -62,30 +63,22 @@ class Projections(nn.Module):
 
     def query(self, x: Tensor, num_heads: int, head_dim: int, num_kv_heads: int = 1) -> Tensor:
         """`[B, T, C] -> [B, H, T, D]`."""
-        q = _split(self.q, x, num_heads, head_dim)
-        if num_kv_heads in (1, num_heads):
-            return q.transpose(1, 2)
-        # the copy that `by_group` makes, without another one in front
-        return q.view(*q.shape[:2], -1, num_kv_heads, head_dim).permute(0, 3, 2, 1, 4).flatten(1, 2)
+        return by_group(_heads(self.q, x, num_heads, head_dim), num_kv_heads, dim=1)
 
     def key(self, x: Tensor, num_kv_heads: int, head_dim: int) -> Tensor:
         """`[B, T, C] -> [B, Hkv, T, D]`."""
-        return _split(self.k, x, num_kv_heads, head_dim).transpose(1, 2)
+        return _heads(self.k, x, num_kv_heads, head_dim)
 
     def value(self, x: Tensor, num_kv_heads: int, head_dim: int) -> Tensor:
         """`[B, T, C] -> [B, Hkv, T, D]`."""
-        return _split(self.v, x, num_kv_heads, head_dim).transpose(1, 2)
+        return _heads(self.v, x, num_kv_heads, head_dim)
 
     def output(self, y: Tensor, embed_dim: int, num_kv_heads: int = 1) -> Tensor:
         """`[B, H, T, D] -> [B, T, C]`."""
         if self.o is None:
             raise LookupError("the operator did not declare projection 'o' in its `projections`")
-        if num_kv_heads in (1, y.shape[1]):
-            heads = y.transpose(1, 2)
-        else:
-            grouped = y.view(y.shape[0], num_kv_heads, -1, *y.shape[2:])
-            heads = grouped.permute(0, 3, 2, 1, 4).flatten(2, 3)
-        out: Tensor = self.o(heads, embed_dim)
+        # undone by grouping into as many groups as a group has heads
+        out: Tensor = self.o(by_group(y, y.shape[1] // num_kv_heads, dim=1).transpose(1, 2), embed_dim)
         return out
 
 
@@ -110,9 +103,8 @@ def gathered(y: Tensor) -> Tensor:
     return y.permute(0, 2, 3, 1).flatten(2)
 
 
-def _split(projection: Elastic | None, x: Tensor, heads: int, head_dim: int) -> Tensor:
-    """`[B, T, H, D]`."""
+def _heads(projection: Elastic | None, x: Tensor, heads: int, head_dim: int) -> Tensor:
     if projection is None:
         raise LookupError("the operator uses a projection that it did not declare in its `projections`")
     out: Tensor = projection(x, heads, head_dim)
-    return out
+    return out.transpose(1, 2)

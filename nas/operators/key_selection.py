@@ -81,11 +81,8 @@ class KeySelection(Operator[S]):
             if bias.shape[2] > knobs.keep:
                 left = _without_least(bias)
                 k, v, bias = take_tokens(k, left), take_tokens(v, left), bias.gather(2, left)
-        return projections.output(attention.decode(*_with_bias(q, k, bias), v), x.shape[-1], knobs.num_kv_heads), (
-            k,
-            v,
-            bias,
-        )
+        y = attention.decode(*_with_bias(q, k, bias), v)
+        return projections.output(y, x.shape[-1], knobs.num_kv_heads), (k, v, bias)
 
     def prefill(self, x: Tensor, projections: Projections, knobs: S, context: Context) -> DecodeState:
         """k, v and b of the kept tokens, in the order of the sequence."""

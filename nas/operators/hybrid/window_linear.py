@@ -115,7 +115,7 @@ class Mixer(Operator[Knobs]):
         return knobs.num_features
 
     def _blend(self, near: Tensor, far: Tensor, knobs: Knobs) -> Tensor:
-        gains = torch.stack([of_heads(part, knobs) for part in self.gains])[..., None, None]
+        gains = of_heads(self.gains.T, knobs).T[..., None, None]
         return gains[0] * near + gains[1] * far
 
 

@@ -110,7 +110,6 @@ class Mixer(Operator[HeadKnobs]):
         return self._normed(y[..., :-1] / y[..., -1:].abs().clamp_min(1.0), x, projections, knobs)
 
     def _normed(self, y: Tensor, x: Tensor, projections: Projections, knobs: HeadKnobs) -> Tensor:
-        gate = by_group(self.gate(x, knobs.num_heads).sigmoid().transpose(1, 2), knobs.num_kv_heads, dim=1).unsqueeze(
-            -1
-        )
+        gate = by_group(self.gate(x, knobs.num_heads).sigmoid(), knobs.num_kv_heads, dim=2)
+        gate = gate.transpose(1, 2).unsqueeze(-1)
         return projections.output(F.rms_norm(y, y.shape[-1:]) * gate, x.shape[-1], knobs.num_kv_heads)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nas.elastic import Elastic, Projections
+from nas.elastic import Elastic, Projections, dealt, gathered
 from nas.errors import ArchError
 from nas.kernels import attention
 from nas.operators import contract
@@ -97,9 +97,9 @@ class Mixer(Operator[Knobs]):
 
     def _cascade(self, x: Tensor, knobs: Knobs, attend: Callable[[int, Tensor], Tensor]) -> Tensor:
         outputs: list[Tensor] = []
-        for head, part in enumerate(x.view(*x.shape[:2], -1, knobs.num_heads).unbind(-1)):
+        for head, part in enumerate(dealt(x, knobs.num_heads).unbind(1)):
             outputs.append(attend(head, part + outputs[-1] if outputs else part))
-        out: Tensor = self.o(torch.stack(outputs, dim=-1).flatten(2).relu(), x.shape[-1])
+        out: Tensor = self.o(gathered(torch.stack(outputs, dim=1)).relu(), x.shape[-1])
         return out
 
     def _qkv(self, head: int, u: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor, Tensor]:
