@@ -129,7 +129,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "flipped bit": (flip_a_byte, "is damaged: its SHA-256 is"),
     "torn json": (lambda f: (f / bundle.MODEL).write_text('{"format'), "is damaged"),
     "json of another kind": (lambda f: (f / bundle.MODEL).write_text("[]"), "is damaged"),
-    "later format": (lambda f: change(f, format_version=99), "has format 99 and this version reads 2"),
+    "later format": (lambda f: change(f, format_version=99), "has format 99 and this version reads 3"),
     "no arch": (lambda f: change(f, arch={}), "does not describe a network"),
     "unknown operator": (
         lambda f: change(f, arch={"stages": [{"embed_dim": 8, "blocks": [{"operator": {"name": "../x"}}]}]}),

@@ -20,7 +20,7 @@ from nas.shapes import shape_from_dict
 from nas.space.space import Frame, Head, SearchSpace, Stem
 from nas.supernet import Sharing, Subnet, Supernet
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WEIGHTS, MODEL = "model.safetensors", "model.json"
 
 

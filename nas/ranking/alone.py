@@ -28,7 +28,7 @@ from nas.supernet import Supernet
 from nas.tasks import of
 from nas.train import RetrainConfig, TrainConfig, evaluate, fit, standalone
 
-FORMAT = 1
+FORMAT = 2
 Row = Mapping[str, Any]
 Key = tuple[str, int]
 """Digest of an arch, and a seed."""

@@ -13,7 +13,10 @@ from nas.space.space import Head
 
 
 class MeanHead(nn.Module):
-    """Logits: of the mean token for images `[B, classes]`, of every token for sequences `[B, T, classes]`."""
+    """Logits: of the mean token for images `[B, classes]`, of every token for sequences `[B, T, classes]`.
+
+    The mean is normalised, not the tokens: a token that stands out then counts for more than others.
+    """
 
     def __init__(self, shape: TaskShape, embed_dim: int) -> None:
         super().__init__()
@@ -24,8 +27,7 @@ class MeanHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, T, C]` to logits."""
-        x = self.norm(x)
-        logits: Tensor = self.out(x.mean(1) if self._pools else x, self._classes)
+        logits: Tensor = self.out(self.norm(x.mean(1) if self._pools else x), self._classes)
         return logits
 
 

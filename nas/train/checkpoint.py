@@ -19,8 +19,9 @@ from nas.space import SearchSpace, load_space
 from nas.supernet import Sharing, Supernet
 
 WEIGHTS, STATE = "supernet/weights.safetensors", "supernet/state.pt"
-FORMAT = "2"
-"""What the weights mean: 2 since channels are dealt to heads in turn, and kv heads to query heads."""
+FORMAT = "3"
+"""What the weights mean: 2 since channels are dealt to heads in turn, and kv heads to query heads; 3 since the head
+normalises the mean of an image's tokens."""
 
 
 def save_supernet(run: Run, net: Supernet, space: Mapping[str, Any]) -> Path:
@@ -51,8 +52,8 @@ def load_supernet(run: Run, space: SearchSpace | None = None) -> Supernet:
         raise CheckpointError(f"{path} is damaged ({error}): delete it and train again") from error
     if (found := meta.get("format", "1")) != FORMAT:
         raise CheckpointError(
-            f"{path} has weights of format {found} and this version reads {FORMAT}, in which channels and kv heads "
-            "are dealt to heads in another order: train again in another run.dir, or use the version that wrote it"
+            f"{path} has weights of format {found} and this version reads {FORMAT}, in which they mean something else: "
+            "train again in another run.dir, or use the version that wrote it"
         )
     if space is not None and space.digest != own.digest:
         raise CheckpointError(

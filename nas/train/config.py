@@ -8,6 +8,8 @@ from pydantic import Field
 from nas.config import config
 from nas.train.recipe import Part, RecipeConfig
 
+AUGMENT_FROM = 20
+"""Visits of each example from which on `augment: auto` varies them (`analysis/studies/augmenting.py`)."""
 PLACE = ("device", "threads", "log_every", "save_every_s")
 """Settings that say where and how a training runs, not what it gives."""
 
@@ -22,6 +24,8 @@ class TrainConfig:
     weight_decay: float = 0.05
     warmup: Part = 0.05
     clip: Annotated[float, Field(gt=0)] = 1.0
+    augment: Literal["auto", "always", "never"] = "auto"
+    """Whether images are shifted and mirrored at random; `auto`: where a training visits each of them 20 times."""
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     """What is shared and which subnets a step trains; only the supernet's training reads all of it."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -30,6 +34,11 @@ class TrainConfig:
     """CPU threads; 0 is all of them."""
     log_every: Annotated[int, Field(ge=1)] = 20
     save_every_s: float = 30.0
+
+    def augments(self, examples: int) -> bool:
+        """Whether a training on so many examples varies them: what is seen a few times is learnt faster as it is."""
+        visits = self.steps * self.batch_size / max(1, examples)
+        return self.augment == "always" or (self.augment == "auto" and visits >= AUGMENT_FROM)
 
     def decisive(self) -> dict[str, Any]:
         """The settings that a network's result depends on, but for the recipe, which a network alone has none of."""

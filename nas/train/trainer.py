@@ -150,8 +150,9 @@ class Trainer:
         """This process's part of the step's batch."""
         index = batch_index(len(self.data), self.config.batch_size, self.seed, step)
         inputs, targets = self.task.prepare(self.data, index, self.device)
-        generator = torch.Generator().manual_seed(hash_seed(self.seed, -1 - step))
-        return self.team.part(self.task.augment(inputs, generator)), self.team.part(targets)
+        if self.config.augments(len(self.data)):
+            inputs = self.task.augment(inputs, torch.Generator().manual_seed(hash_seed(self.seed, -1 - step)))
+        return self.team.part(inputs), self.team.part(targets)
 
 
 def _optimiser(net: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:

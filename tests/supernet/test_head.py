@@ -1,4 +1,4 @@
-"""The classifier by Gram matrices: its identities, its cost, and networks that end in it."""
+"""The mean of the tokens as what is classified, and the classifier by Gram matrices: identities, cost, networks."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from nas.shapes import ImageShape
 from nas.space import load_space
 from nas.space.space import Head
 from nas.supernet import Supernet, extract, network_cost
-from nas.supernet.head import GramianHead
+from nas.supernet.head import GramianHead, MeanHead
 from tests.operators.harness import counted
 from tests.spaces import DIGITS, raw
 
@@ -24,6 +24,15 @@ def head() -> GramianHead:
 
 def space_with(**head: int) -> Any:
     return load_space({**raw("digits_tiny"), "head": head})
+
+
+def test_an_image_is_classified_by_its_normalised_mean_token() -> None:
+    head = MeanHead(SHAPE, 12).double()
+    x = 5 * torch.randn(2, 17, 12, dtype=torch.float64) + 3
+    mean = x.mean(1)
+    centred = mean - mean.mean(-1, keepdim=True)
+    normed = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(head(x), normed @ head.out.weight.T, rtol=0, atol=1e-12)
 
 
 def test_the_papers_triangle_has_18528_entries() -> None:

@@ -13,6 +13,7 @@ from nas.errors import CheckpointError
 from nas.run import Run
 from nas.supernet import Supernet
 from nas.train import TrainConfig, evaluate, load_supernet, train_supernet
+from nas.train.batches import batch_index
 from nas.train.checkpoint import STATE, WEIGHTS
 from nas.train.distill import agreement, cosine_lr, distilled
 from nas.train.loop import fit
@@ -108,7 +109,7 @@ def test_weights_of_an_earlier_meaning_are_refused(tmp_path: Path, digits: Datas
     with safe_open(run.path / WEIGHTS, framework="pt") as stream:
         meta = {key: value for key, value in stream.metadata().items() if key != "format"}
     save_file(load_file(run.path / WEIGHTS), run.path / WEIGHTS, metadata=meta)
-    with pytest.raises(CheckpointError, match="weights of format 1 and this version reads 2"):
+    with pytest.raises(CheckpointError, match="weights of format 1 and this version reads 3"):
         load_supernet(run)
 
 
@@ -121,6 +122,19 @@ def test_training_one_arch_equals_training_it_inside_a_space_of_its_own(digits: 
     for step in range(4):
         trained.step(step)
     assert evaluate(net, arch, task, digits.val, batch_size=7) == evaluate(net, arch, task, digits.val, batch_size=64)
+
+
+@pytest.mark.parametrize(("augment", "steps", "varied"), [
+    ("always", 1, True), ("never", 10_000, False), ("auto", 100, False), ("auto", 10_000, True)
+])  # fmt: skip
+def test_images_are_varied_where_each_is_seen_often(digits: Dataset, augment: Any, steps: int, varied: bool) -> None:
+    config = TrainConfig(steps=steps, batch_size=16, threads=1, augment=augment)
+    trainer_ = trainer(digits, config)
+    inputs, targets = trainer_._batch(3)
+    index = batch_index(len(digits.train), 16, trainer_.seed, 3)
+    plain, labels = tasks.of(digits).prepare(digits.train, index, torch.device("cpu"))
+    assert torch.equal(targets, labels)
+    assert torch.equal(inputs, plain) != varied
 
 
 def test_bf16_training_stays_finite(digits: Dataset) -> None:
