@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
+from analysis.studies.settings import composed
 from nas import data
 from nas.config import load
-from nas.resources import ROOT
-from nas.settings import read_settings
+from nas.settings import Settings
 from nas.space import load_space
 from nas.supernet import Supernet
 from nas.tasks import of
@@ -32,18 +32,18 @@ KINDS = ("supernet", "largest")
 
 
 def main(task: str, *overrides: str) -> None:
-    settings = composed(task, overrides)
+    settings = composed(f"experiment=rank_{task}", *overrides)
     supernet, largest = (trainer(settings, kind) for kind in KINDS)
     times = [(spent(supernet, step), spent(largest, step)) for step in range(WARM + PAIRS)][WARM:]
     ratios = [one / other for one, other in times]
     low, middle, high = statistics.quantiles(ratios, n=4)
     mean = statistics.fmean(one for one, _ in times) / statistics.fmean(other for _, other in times)
     subnets = statistics.fmean(len(supernet.plan(step)) for step in range(WARM + PAIRS))
-    print(f"{task}: {subnets:.1f} subnets a step, batch {settings[2].batch_size}, {PAIRS} pairs")
+    print(f"{task}: {subnets:.1f} subnets a step, batch {settings.train.batch_size}, {PAIRS} pairs")
     print(f"largest alone   {statistics.median(other for _, other in times):7.1f} ms")
     print(f"supernet        {statistics.median(one for one, _ in times):7.1f} ms")
     print(f"ratio           {middle:.2f} [{low:.2f}, {high:.2f}], of the means {mean:.2f}")
-    families = load_space(settings[1]).anchors()
+    families = load_space(settings.space).anchors()
     peaks = {kind: measured(task, kind, overrides) for kind in (*KINDS, *families)}
     print("memory          " + ", ".join(f"{kind} {peak:.0f} MiB" for kind, peak in peaks.items()))
     hungriest = max(families, key=peaks.__getitem__)
@@ -51,27 +51,11 @@ def main(task: str, *overrides: str) -> None:
     print(f", {peaks['supernet'] / peaks[hungriest]:.2f} to the largest of {hungriest}")
 
 
-def composed(task: str, overrides: tuple[str, ...]) -> tuple[data.DataConfig, dict[str, object], TrainConfig]:
-    """Settings as the command composes them."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.plugins import Plugins
-    from omegaconf import OmegaConf
-
-    from nas.cli import Spaces
-
-    Plugins.instance().register(Spaces)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("nas", overrides=[f"experiment=rank_{task}", *overrides])
-    plain_values = OmegaConf.to_container(cfg, resolve=True)
-    settings = read_settings(plain_values)  # type: ignore[arg-type]
-    return settings.data, dict(settings.space), settings.train
-
-
-def trainer(settings: tuple[data.DataConfig, dict[str, object], TrainConfig], kind: str) -> Trainer:
+def trainer(settings: Settings, kind: str) -> Trainer:
     """Of the supernet, of its largest architecture alone, or of the largest of an operator family."""
     torch.set_num_threads(1)
-    data_config, values, config = settings
-    dataset, space = data.load(data_config).searchable(), load_space(values)
+    config = settings.train
+    dataset, space = data.load(settings.data).searchable(), load_space(settings.space)
     if kind == "supernet":
         return supernet_trainer(space, dataset, config, seed=0)
     arch = space.largest() if kind == "largest" else space.anchors()[kind]
@@ -95,8 +79,8 @@ def measured(task: str, kind: str, overrides: tuple[str, ...]) -> float:
 
 def memory(task: str, kind: str, *overrides: str) -> None:
     """Prints how far the process grew."""
-    settings = composed(task, overrides)
-    data.load(settings[0])
+    settings = composed(f"experiment=rank_{task}", *overrides)
+    data.load(settings.data)
     Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
     before = peak_mib()
     one = trainer(settings, kind)
