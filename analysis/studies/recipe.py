@@ -36,6 +36,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "project": ("conflict=project",),
     "scale-block": ("layer_scale=block",),
     "scale-none": ("layer_scale=none",),
+    "scale-one": ("scale_start=1",),
     "ema": ("ema=0.99",),
     "largest-half": ("largest_weight=0.5",),
     "largest-first": ("largest_first=0.1",),

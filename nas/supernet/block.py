@@ -99,6 +99,11 @@ class Block(nn.Module):
         scales = [self.scales[operator]] if self.sharing.scales == "operator" else []
         return [parameter for part in parts for parameter in part.parameters()] + scales
 
+    def gains(self) -> list[nn.Parameter]:
+        """Those of both residual branches, as far as they are trained."""
+        own = [*self.scales.values(), *([] if self.ffn_scale is None else [self.ffn_scale])]
+        return [cast(nn.Parameter, gain) for gain in own if gain.requires_grad]
+
     def _mixer(self, operator: OperatorArch) -> tuple[Operator[Any], Projections, Any]:
         mixer = cast(Operator[Any], self.mixers[operator.name])
         return mixer, self.projections_of(operator.name), operators.parse(operator)

@@ -78,6 +78,14 @@ class Supernet(nn.Module):
         for j, (block, block_arch) in enumerate(zip(blocks, arch.blocks, strict=False)):
             yield cast(Block, block), block_arch, layout.block_site(self._sites[stage], arch.embed_dim, j)
 
+    @torch.no_grad()
+    def start_gains(self, value: float) -> None:
+        """Sets the gains of all residual branches that are trained."""
+        for stage in self.stages:
+            for block in cast(nn.ModuleList, stage):
+                for gain in cast(Block, block).gains():
+                    gain.fill_(value)
+
     def narrowed(self, arch: Arch) -> Self:
         """A network of the arch alone, with fresh weights."""
         if arch not in self.space:

@@ -24,6 +24,9 @@ class RecipeConfig:
     """Which operators of a block share q, k, v and o."""
     layer_scale: Scales = OWN.scales
     """Whether each operator scales its output by gains of its own ("NASViT", 2022)."""
+    scale_start: Annotated[float, Field(gt=0)] = 0.1
+    """Where those gains and the FFNs' begin ("Going Deeper with Image Transformers", 2021): an operator that has learnt
+    little then disturbs the others of its path little. A network alone begins at 1."""
     teacher: Literal["largest", "dealt"] = "dealt"
     """Whom the others learn from: the space's largest arch, whose operators are then trained in every step, or archs of
     its size whose operators are dealt as well."""

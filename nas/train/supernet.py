@@ -60,6 +60,7 @@ def supernet_trainer(
     """A fresh supernet of the space, about to be trained by the recipe; the same in every process of a team."""
     torch.manual_seed(seed)
     net = Supernet(space, dataset.shape, sharing=config.recipe.sharing)
+    net.start_gains(config.recipe.scale_start)
 
     def flops(arch: Arch) -> float:
         return network_cost(space.frame, dataset.shape, arch).flops

@@ -342,6 +342,21 @@ def test_subnets_of_every_kind_of_scale_extract_and_cost_the_same(scales: Scales
     assert bool(trained) == (scales != "none")
 
 
+@pytest.mark.parametrize("scales", ["operator", "block", "none"])
+def test_branches_of_a_supernet_begin_small_and_those_of_a_network_alone_do_not(
+    digits: Dataset, scales: Scales
+) -> None:
+    space = shipped("digits_tiny")
+    config = TrainConfig(steps=1, recipe=RecipeConfig(layer_scale=scales, scale_start=0.25))
+    net = supernet_trainer(space, digits, config, seed=0).net
+    gains = {name: gain for name, gain in net.named_parameters() if "scale" in name}
+    assert {name for name in gains if "ffn" not in name} != set()
+    for name, gain in gains.items():
+        assert torch.equal(gain, torch.full_like(gain, 0.25 if gain.requires_grad else 1.0)), name
+    alone = net.narrowed(space.largest())
+    assert all(torch.equal(gain, torch.ones_like(gain)) for name, gain in alone.named_parameters() if "scale" in name)
+
+
 def test_everything_together_resumes_bitwise(tmp_path: Path, digits: Dataset) -> None:
     config = TrainConfig(steps=20, batch_size=8, threads=1, log_every=1, save_every_s=0.0, recipe=EVERYTHING)
 
