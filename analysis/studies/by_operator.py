@@ -6,6 +6,7 @@ With `steps`, each network is also trained alone for that many steps with the ru
 """
 
 import sys
+from dataclasses import replace
 
 import torch
 
@@ -16,6 +17,7 @@ from nas.settings import read_settings
 from nas.supernet import Supernet, network_cost, network_profile
 from nas.train import evaluate, load_supernet
 from nas.train.plan import Alone
+from nas.train.recipe import plain
 from nas.train.trainer import Trainer
 
 
@@ -45,7 +47,7 @@ def main(path: str, steps: int = 0) -> None:
 def _alone(net: Supernet, arch: Arch, task, dataset, asked, steps: int) -> float:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     made = Supernet(net.space.only(arch), net.shape, sharing=net.sharing)
-    config = type(asked.train)(**{**asked.plain["train"], "steps": steps})
+    config = replace(asked.train, steps=steps, recipe=plain())
     trainer = Trainer(made, task, dataset.train, Alone(arch), config, 0)
     for step in range(steps):
         trainer.step(step)

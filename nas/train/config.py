@@ -35,10 +35,13 @@ class TrainConfig:
     log_every: Annotated[int, Field(ge=1)] = 20
     save_every_s: float = 30.0
 
-    def augments(self, examples: int) -> bool:
-        """Whether a training on so many examples varies them: what is seen a few times is learnt faster as it is."""
+    def augments(self, step: int, examples: int) -> bool:
+        """Whether a step of a training on so many examples varies its batch: what is seen a few times is learnt faster
+        as it is, but for what the supernet's recipe says."""
+        if self.augment != "auto":
+            return self.augment == "always"
         visits = self.steps * self.batch_size / max(1, examples)
-        return self.augment == "always" or (self.augment == "auto" and visits >= AUGMENT_FROM)
+        return visits >= AUGMENT_FROM or self.recipe.varies(step, self.steps)
 
     def decisive(self) -> dict[str, Any]:
         """The settings that a network's result depends on, but for the recipe, which a network alone has none of."""

@@ -45,6 +45,9 @@ class RecipeConfig:
     """Random archs of neighbouring steps have neighbouring FLOPs ("ElasticViT", 2023)."""
     opening: Part = 0.0
     """By when all axes are open, after types come mixing knobs, heads and FFNs, sizes ("Once-for-All", 2020)."""
+    varied_first: Part = 0.7
+    """For how long images are varied however seldom each is seen, unless `train.augment` is `never`: patches that stay
+    where they are can be classified without any mixing, and then operators rank by chance."""
     largest_first: Part = 0.0
     """For how long only the largest arch is trained."""
     matching: Part = 0.0
@@ -90,6 +93,10 @@ class RecipeConfig:
         """The first step that does not belong to the largest arch alone."""
         return round(self.largest_first * steps)
 
+    def varies(self, step: int, steps: int) -> bool:
+        """Whether a step's images are varied for the sake of the ranking."""
+        return step < self.varied_first * steps
+
     def soft(self, step: int, steps: int) -> float:
         """The teacher's share in a subnet's loss at a step."""
         return self.distill_weight if step >= self.distill_start * steps else 0.0
@@ -101,4 +108,4 @@ class RecipeConfig:
 
 def plain(weight: float = 0.0) -> RecipeConfig:
     """For one arch alone: nothing but the loss, with this share of a teacher if there is one."""
-    return RecipeConfig(distill_weight=weight, distill_start=0.0)
+    return RecipeConfig(distill_weight=weight, distill_start=0.0, varied_first=0.0)

@@ -150,7 +150,7 @@ class Trainer:
         """This process's part of the step's batch."""
         index = batch_index(len(self.data), self.config.batch_size, self.seed, step)
         inputs, targets = self.task.prepare(self.data, index, self.device)
-        if self.config.augments(len(self.data)):
+        if self.config.augments(step, len(self.data)):
             inputs = self.task.augment(inputs, torch.Generator().manual_seed(hash_seed(self.seed, -1 - step)))
         return self.team.part(inputs), self.team.part(targets)
 

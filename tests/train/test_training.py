@@ -124,14 +124,17 @@ def test_training_one_arch_equals_training_it_inside_a_space_of_its_own(digits: 
     assert evaluate(net, arch, task, digits.val, batch_size=7) == evaluate(net, arch, task, digits.val, batch_size=64)
 
 
-@pytest.mark.parametrize(("augment", "steps", "varied"), [
-    ("always", 1, True), ("never", 10_000, False), ("auto", 100, False), ("auto", 10_000, True)
+@pytest.mark.parametrize(("augment", "steps", "first", "varied"), [
+    ("always", 10, 0.0, True), ("never", 10_000, 1.0, False), ("auto", 100, 0.0, False), ("auto", 10_000, 0.0, True),
+    ("auto", 10, 0.5, True), ("auto", 10, 0.3, False)
 ])  # fmt: skip
-def test_images_are_varied_where_each_is_seen_often(digits: Dataset, augment: Any, steps: int, varied: bool) -> None:
-    config = TrainConfig(steps=steps, batch_size=16, threads=1, augment=augment)
-    trainer_ = trainer(digits, config)
-    inputs, targets = trainer_._batch(3)
-    index = batch_index(len(digits.train), 16, trainer_.seed, 3)
+def test_images_are_varied_where_each_is_seen_often_or_the_recipe_wants_it(
+    digits: Dataset, augment: Any, steps: int, first: float, varied: bool
+) -> None:
+    recipe = RecipeConfig(varied_first=first)
+    one = trainer(digits, TrainConfig(steps=steps, batch_size=16, threads=1, augment=augment, recipe=recipe))
+    inputs, targets = one._batch(3)
+    index = batch_index(len(digits.train), 16, one.seed, 3)
     plain, labels = tasks.of(digits).prepare(digits.train, index, torch.device("cpu"))
     assert torch.equal(targets, labels)
     assert torch.equal(inputs, plain) != varied
