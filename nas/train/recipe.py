@@ -24,9 +24,9 @@ class RecipeConfig:
     """Which operators of a block share q, k, v and o."""
     layer_scale: Scales = OWN.scales
     """Whether each operator scales its output by gains of its own ("NASViT", 2022)."""
-    scale_start: Annotated[float, Field(gt=0)] = 0.1
+    scale_start: Annotated[float, Field(gt=0)] = 1.0
     """Where those gains and the FFNs' begin ("Going Deeper with Image Transformers", 2021): an operator that has learnt
-    little then disturbs the others of its path little. A network alone begins at 1."""
+    little disturbs the others of its path little if it begins at 0.1. A network alone begins at 1."""
     teacher: Literal["largest", "dealt"] = "dealt"
     """Whom the others learn from: the space's largest arch, whose operators are then trained in every step, or archs of
     its size whose operators are dealt as well."""
@@ -45,7 +45,7 @@ class RecipeConfig:
     """Random archs of neighbouring steps have neighbouring FLOPs ("ElasticViT", 2023)."""
     opening: Part = 0.0
     """By when all axes are open, after types come mixing knobs, heads and FFNs, sizes ("Once-for-All", 2020)."""
-    varied_first: Part = 0.7
+    varied_first: Part = 1.0
     """For how long images are varied however seldom each is seen, unless `train.augment` is `never`: patches that stay
     where they are can be classified without any mixing, and then operators rank by chance."""
     largest_first: Part = 0.0
