@@ -1,8 +1,8 @@
 """The supernet's recipe: what is shared, which subnets a step trains, and how they learn from the largest.
 
 Every piece can be switched on its own, and `analysis/studies/recipe.py` measures what it is worth for the ranking. So
-far that decided sharing, anchors, the largest arch's weight, teachers, depths and varied images; labels alone, the opening
-of axes and small gains were no better on images, and whatever else is off by default has not been measured.
+far that decided sharing, anchors, the largest arch's weight, teachers, depths and varied images; labels alone, the
+opening of axes and small gains were no better on images, and whatever else is off by default has not been measured.
 """
 
 from typing import Annotated, Literal
