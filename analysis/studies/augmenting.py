@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from analysis.studies.settings import composed
+from nas import data
 from nas.arch import Arch
 from nas.data import Dataset
 from nas.data.contract import Examples
-from nas.job import Job
-from nas.run import Run
+from nas.space import SearchSpace, load_space
 from nas.supernet import Supernet
 from nas.train import RetrainConfig, TrainConfig, evaluate, standalone
 
@@ -26,27 +26,26 @@ FAMILIES = ("softmax", "convolution", "linear")
 
 def main(experiment: str, steps: str, *more: str) -> None:
     settings = composed(f"experiment={experiment}", *(word for word in more if "=" in word))
-    job = Job(Run.at(settings.run.dir), settings)
-    dataset = job.dataset.searchable()
-    archs = [arch for family, arch in job.space.anchors().items() if family in FAMILIES]
+    space, dataset = load_space(settings.space), data.load(settings.data).searchable()
+    archs = [arch for family, arch in space.anchors().items() if family in FAMILIES]
     print(f"{'images':>8}{'visits':>9}" + "".join(f"{name:>24}" for name in ("as they are", "varied")))
     for images in (int(word) for word in more if "=" not in word):
         part = replace(dataset, train=Examples(dataset.train.inputs[:images], dataset.train.targets[:images]))
-        training = replace(job.settings.train, steps=int(steps))
-        found = [_values(job, archs, part, replace(training, augment=augment)) for augment in ("never", "always")]
+        training = replace(settings.train, steps=int(steps))
+        found = [_values(space, archs, part, replace(training, augment=augment)) for augment in ("never", "always")]
         visits = training.steps * training.batch_size / images
         print(f"{images:>8}{visits:>9.1f}" + "".join(map(_cell, found)), flush=True)
 
 
-def _values(job: Job, archs: Sequence[Arch], dataset: Dataset, training: TrainConfig) -> list[float]:
+def _values(space: SearchSpace, archs: Sequence[Arch], dataset: Dataset, training: TrainConfig) -> list[float]:
     config, values = RetrainConfig(start="scratch", steps=training.steps), []
     for arch in archs:
-        alone = Supernet(job.space.only(arch), dataset.shape)
+        alone = Supernet(space.only(arch), dataset.shape)
         trainer = standalone(alone, arch, dataset, config, training, seed=0)
         for step in range(training.steps):
             trainer.step(step)
         trainer.settle()
-        values.append(evaluate(trainer.net, arch, job.task, dataset.val))
+        values.append(evaluate(trainer.net, arch, trainer.task, dataset.val))
     return values
 
 
