@@ -22,6 +22,7 @@ class DataConfig:
     `path` is None for what is embedded or installed with the system. `val_share` is the share held out for every
     split that the source does not bring itself. The limits keep a fixed random subset, nested in any larger one.
     `vocab`, `pairs` and `examples` belong to the generated recall task, `image_size` (pixels) to image folders.
+    `canvas` puts every image at a random place of a black square of that side, in pixels; None leaves images alone.
     """
 
     name: str
@@ -33,6 +34,7 @@ class DataConfig:
     val_size: Positive | None = None
     test_size: Positive | None = None
     image_size: Positive = 32
+    canvas: Positive | None = None
     vocab: Annotated[int, Field(ge=4, le=32767)] = 1024
     pairs: Positive = 4
     examples: Positive = 40_000

@@ -1,14 +1,15 @@
 """Cuts examples into three splits, the same on every run, and seals them into a `Dataset` with its hash."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from nas.data.canvas import placed
 from nas.data.contract import DataConfig, Dataset, Examples, TaskKind
-from nas.errors import DataError
-from nas.shapes import TaskShape
+from nas.errors import ConfigError, DataError
+from nas.shapes import ImageShape, TaskShape
 
 DIGEST_CHARACTERS = 16
 
@@ -50,6 +51,9 @@ def seal(
     val = _limit(splits.val, config.val_size, config.seed)
     test = _limit(splits.test, config.test_size, config.seed)
     _check_filled(config, train=train, val=val, test=test)
+    if config.canvas is not None:
+        shape = _on_canvas(shape, config.canvas)
+        train, val, test = (_placed(part, config, i) for i, part in enumerate((train, val, test)))
     return Dataset(
         name=name or config.name,
         task=task,
@@ -81,6 +85,17 @@ def _limit(examples: Examples, size: int | None, seed: int) -> Examples:
     if size is None or size >= len(examples):
         return examples
     return examples.take(_order(len(examples), seed)[:size])
+
+
+def _on_canvas(shape: TaskShape, side: int) -> ImageShape:
+    if not isinstance(shape, ImageShape):
+        raise ConfigError(f"data.canvas is for images, and this data has none: leave it null, got {side}")
+    return replace(shape, height=side, width=side)
+
+
+def _placed(part: Examples, config: DataConfig, split: int) -> Examples:
+    assert config.canvas is not None
+    return Examples(placed(part.inputs, config.canvas, seed=config.seed + split), part.targets)
 
 
 def _check_filled(config: DataConfig, **parts: Examples) -> None:
