@@ -14,12 +14,15 @@ from nas.arch import Arch
 from nas.errors import CheckpointError, ConfigError
 from nas.predict import choose, fit_predictor, plan_transfer, transfer
 from nas.predict.learned import Corrected
+from nas.ranking.correction import Correction, Traits
+from nas.ranking.evidence import EVIDENCE
 from nas.run import Run
 from nas.searching import Problem, supernet_problem
+from nas.searching.objectives import STANDALONE, Values
 from nas.settings import Settings
 from nas.space import SearchSpace, load_space, sample
 from nas.supernet import Supernet
-from nas.train import load_supernet, weights_digest
+from nas.train import load_supernet, scores, weights_digest
 
 POOL = 500
 
@@ -133,9 +136,28 @@ class Job:
         return plan_transfer(self.base.predictor, space, self.load.shape, pool, count, batch=self.base.batch)
 
     @cached_property
+    def correction(self) -> Correction | None:
+        """Of inherited scores, where that is asked for; `ConfigError` if no ranking of this supernet is there."""
+        if STANDALONE not in self.settings.search.objectives:
+            return None
+        found = self.run.read_json(EVIDENCE)
+        if found is None or found["asked"]["supernet"] != weights_digest(self.run):
+            known = "none" if found is None else "none since its supernet changed"
+            raise ConfigError(
+                f"objective {STANDALONE!r} is the quality that networks trained alone let expect, and this run has "
+                f"trained {known}: run `nas rank` first, or ask for `quality` in its place"
+            )
+        return Correction.read(Traits(self.net.space, self.net.shape), found)
+
+    def scored(self, arch: Arch) -> Values:
+        """The metric, the loss and, where asked for, the corrected metric of an arch, on all of val."""
+        found = scores(self.net, arch, self.task, self.dataset.val)
+        return found if self.correction is None else {**found, STANDALONE: self.correction(arch, found)}
+
+    @cached_property
     def problem(self) -> Problem:
         """What is searched for."""
-        limits = self.settings.constraints
+        _, limits = self.correction, self.settings.constraints
         return supernet_problem(
             self.net,
             self.task,
@@ -156,6 +178,8 @@ class Job:
             "objectives": list(cfg.objectives),
             "constraints": asdict(self.settings.constraints),
         }
+        if self.correction is not None:
+            asked["correction"] = _digest(self.run.read_json(EVIDENCE)["nets"])
         before = self.run.read_json(name)
         if before is None:
             self.run.write_json(name, asked)

@@ -24,7 +24,7 @@ from nas.run import Run
 from nas.searching import finish_front, run_search, summary, violations
 from nas.settings import Settings
 from nas.teamwork import check_team, train_together
-from nas.train import scores, train_supernet
+from nas.train import train_supernet
 from nas.trials import rank_subnets, tune
 from nas.winners import chosen, latencies, measured, named, retrain_all, retrained
 
@@ -104,11 +104,11 @@ def fit(job: Job) -> None:
 
 def search(job: Job) -> None:
     """The archive, then the front, measured and scored on all of val."""
-    cfg, limits, task, net = job.settings.search, job.settings.constraints, job.task, job.net
+    cfg, limits, task = job.settings.search, job.settings.constraints, job.task
     problem = job.problem  # what cannot be searched must not claim the name
     job.claim_search()
     archive, front = (job.run.path / f"search/{cfg.name}" / name for name in ("archive.jsonl", "front.json"))
-    outcome = run_search(job.run, problem, net, task, job.dataset.searchable(), cfg)
+    outcome = run_search(job.run, problem, job.net, task, job.dataset.searchable(), cfg, expect=job.correction)
     if front.exists() and front.stat().st_mtime >= archive.stat().st_mtime:
         say(report.front_table(job.run))
         return
@@ -117,7 +117,7 @@ def search(job: Job) -> None:
         outcome.evaluations,
         metric=task.metric.name,
         measure=lambda archs: measured(job, archs),
-        rescore=lambda archs: [scores(net, arch, task, job.dataset.val) for arch in archs],
+        rescore=lambda archs: [job.scored(arch) for arch in archs],
         cap=cfg.front_size,
     )
     job.run.write_json(f"search/{cfg.name}/front.json", rows)

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from nas.ranking.correlation import Array, Estimate, Mask, kendall, resampled, spearman
 
+EVIDENCE = "rank/evidence.json"
+"""Where a run keeps it."""
+CORRECTED = "corrected"
+"""The proxy that foretells standalone scores in their own units."""
 Direction = Literal["maximise", "minimise"]
 Labels = NDArray[np.str_]
 
@@ -92,6 +96,8 @@ class Evidence:
     share_of_ceiling: float | None
     gap: Gap
     noise: Noise
+    corrected_error: float | None
+    """Median per cent by which corrected scores are off, in either direction; None if there are none."""
 
 
 def evidence(
@@ -113,6 +119,7 @@ def evidence(
         share_of_ceiling=None if tau is None or most is None or most <= 0 else tau / most,
         gap=_gap(nets, largest, direction),
         noise=study.noise(),
+        corrected_error=study.error(CORRECTED),
     )
 
 
@@ -177,6 +184,13 @@ class _Study:
             for one, other in halves(self.alone.shape[1])
         ]
         return Estimate.of(np.mean(pairs, axis=0))
+
+    def error(self, name: str) -> float | None:
+        """Median per cent between the standalone scores and the proxy that foretells them."""
+        if name not in (known := self._rival_values()):
+            return None
+        off = np.abs(known[name] - self.truth)[self.truth != 0] / np.abs(self.truth[self.truth != 0])
+        return float(100 * np.median(off)) if np.isfinite(off).all() and len(off) else None
 
     def noise(self) -> Noise:
         """Over seeds as the root of the mean variance, so that every net counts alike."""

@@ -14,6 +14,8 @@ RIVALS = {
     "flops": "FLOPs",
     "grad_norm": "gradient norm",
     "snip": "SNIP",
+    "traits": "no supernet: traits, learnt from the others",
+    "corrected": "inherited scores, corrected by the others",
 }
 SHORT = "short"
 AGAIN = "run `nas rank` again, which trains nothing twice"
@@ -89,6 +91,8 @@ class Trust:
     ceiling: Span
     share_of_ceiling: float | None
     gap: Mapping[str, float]
+    corrected_error: float | None
+    """Median per cent by which corrected scores are off."""
     noise: Mapping[str, float]
     left_out: int
 
@@ -113,6 +117,7 @@ def trust(record: Record) -> Trust | None:
         ceiling=_span(found.get("ceiling")),
         share_of_ceiling=number(found.get("share_of_ceiling")),
         gap=numbers(found.get("gap")),
+        corrected_error=number(found.get("corrected_error")),
         noise=numbers(found.get("noise")),
         left_out=len(rows(found.get("left_out"))),
     )
@@ -145,6 +150,11 @@ def sentences(found: Trust) -> list[str]:
         largest = f", the largest's by {gap['largest']}" if "largest" in gap else ""
         said.append(
             f"Inherited scores are worse by {gap['median']} (median; quartiles {gap['low']} to {gap['high']}){largest}."
+        )
+    if found.corrected_error is not None:
+        said.append(
+            "Corrected by the other networks trained alone, they are off by "
+            f"{found.corrected_error / 100:.1%} (median, either way); objective `standalone` searches by that."
         )
     if {"seeds", "nets"} <= found.noise.keys():
         said.append(

@@ -16,7 +16,7 @@ from nas.searching.executor import Executor
 from nas.searching.found import Found
 from nas.searching.objectives import LATENCY, CheapObjectives, Predict, named_objectives
 from nas.searching.problem import Problem
-from nas.searching.scorer import SupernetScorer, enough
+from nas.searching.scorer import Expect, SupernetScorer, enough
 from nas.searching.settings import ConstraintsConfig, SearchConfig, named_constraints
 from nas.space import ArchSpace
 from nas.supernet import Supernet
@@ -60,7 +60,16 @@ def supernet_problem(
     return problem
 
 
-def run_search(run: Run, problem: Problem, net: Supernet, task: Task, data: Dataset, settings: SearchConfig) -> Outcome:
+def run_search(
+    run: Run,
+    problem: Problem,
+    net: Supernet,
+    task: Task,
+    data: Dataset,
+    settings: SearchConfig,
+    *,
+    expect: Expect | None = None,
+) -> Outcome:
     """Searches, or goes on with the run's archive, and then runs the random baseline.
 
     Results are in `search/<name>/archive.jsonl`, those of the baseline in `search/<name>/random.jsonl`; the baseline
@@ -76,6 +85,7 @@ def run_search(run: Run, problem: Problem, net: Supernet, task: Task, data: Data
         limit=limit,
         with_loss=any(objective.name == LOSS for objective in problem.objectives),
     )
+    scorer = scorer if expect is None else scorer.expecting(expect)
     folder = f"search/{settings.name}"
     start = _starts(run, problem, settings.start)
     with workers(scorer, settings) as executor:

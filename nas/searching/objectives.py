@@ -12,6 +12,8 @@ from nas.supernet import network_cost
 from nas.tasks import LOSS, Metric
 
 QUALITY, LATENCY = "quality", "latency_ms"
+STANDALONE = "standalone"
+"""The task's metric that an arch is expected to reach when it is trained alone."""
 UPPER = "latency_upper_ms"
 """What a predicted latency stays below with the confidence that was asked for."""
 COUNTED = ("params", "flops", "kv_cache_bytes")
@@ -50,13 +52,14 @@ class Constraint:
 
 def named_objectives(names: Sequence[str], metric: Metric) -> tuple[Objective, ...]:
     """The objectives of these names, of which `quality` stands for the task's metric."""
-    known = (QUALITY, LOSS, LATENCY, *COUNTED)
+    known = (QUALITY, LOSS, STANDALONE, LATENCY, *COUNTED)
     if unknown := [name for name in names if name not in (*known, metric.name)]:
         raise ConfigError(f"search.objectives may hold {', '.join(known)}; got {', '.join(map(repr, unknown))}")
     if len(set(names)) != len(names) or len(names) < 2:
         raise ConfigError(f"search.objectives needs two or more different names, got {list(names)}")
-    task = Objective(metric.name, metric.direction)
-    return tuple(task if name in (QUALITY, metric.name) else Objective(name) for name in names)
+    task = {name: Objective(metric.name, metric.direction) for name in (QUALITY, metric.name)}
+    task[STANDALONE] = Objective(STANDALONE, metric.direction)
+    return tuple(task.get(name, Objective(name)) for name in names)
 
 
 class CheapObjectives:

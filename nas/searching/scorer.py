@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from nas.arch import Arch
 from nas.data import Dataset, Examples
 from nas.searching.kept import Kept
-from nas.searching.objectives import Values
+from nas.searching.objectives import STANDALONE, Values
 from nas.shapes import ImageShape, TaskShape
 from nas.supernet import Supernet, evaluating
 from nas.supernet.prefix import State, Step, Walk
@@ -24,6 +24,8 @@ PREPARED_SHARE = 8
 """One part in so many of these bytes is for prepared examples."""
 SHORT = 2
 """Steps of a prefix that is kept when it first comes."""
+Expect = Callable[[Arch, Values], float]
+"""An arch and its inherited scores -> the metric that it is expected to reach alone."""
 Span = tuple[int, int]
 """First example of a batch, and the one after its last."""
 Tally = tuple[float, int, float]
@@ -47,6 +49,7 @@ class SupernetScorer:
     limit: int | None = None
     cache_bytes: int = CACHE_BYTES
     with_loss: bool = False
+    expect: Expect | None = None
 
     @classmethod
     def of(
@@ -63,12 +66,17 @@ class SupernetScorer:
         """A scorer that holds nothing of the data but its validation split."""
         return cls(net.eval().requires_grad_(False), task, data.val, batch_size, limit, cache_bytes, with_loss)
 
+    def expecting(self, expect: Expect) -> "SupernetScorer":
+        """This scorer, telling as well what an arch is expected to reach alone."""
+        return replace(self, with_loss=True, expect=expect)
+
     def __call__(self, arch: Arch, fidelity: float = 1.0) -> Values:
         """The metric under its name, and the loss if asked for, of the first examples alone if their share `fidelity`
         is below 1."""
         torch.set_num_threads(1)
         value, loss = self.desk.score(arch, self._spans(fidelity), is_whole=fidelity == 1.0)
-        return {self.task.metric.name: value, **({LOSS: loss} if self.with_loss else {})}
+        values = {self.task.metric.name: value, **({LOSS: loss} if self.with_loss else {})}
+        return values if self.expect is None else {**values, STANDALONE: self.expect(arch, values)}
 
     def order(self, archs: Sequence[Arch]) -> list[Arch]:
         """The archs with those next to each other that begin alike, whatever order they come in."""

@@ -11,7 +11,8 @@ from nas.arch import Arch
 from nas.errors import MeasurementError
 from nas.job import Job
 from nas.progress import say
-from nas.ranking.evidence import Evidence, Net, evidence
+from nas.ranking.correction import Traits, foretold
+from nas.ranking.evidence import EVIDENCE, Evidence, Net, evidence
 from nas.ranking.settings import LEAST_ARCHS
 from nas.searching import cluster
 from nas.trials.contract import open_trial, portable
@@ -19,7 +20,8 @@ from nas.trials.ranked import Ranked, Training
 from nas.tuning import TuneConfig
 from nas.tuning.tuner import run_trials
 
-EVIDENCE, TRIALS = "rank/evidence.json", "rank/trials"
+TRIALS = "rank/trials"
+FORMAT = 2
 
 
 def rank_subnets(job: Job) -> None:
@@ -27,7 +29,7 @@ def rank_subnets(job: Job) -> None:
     study = Ranked(job)
     asked, missing = study.asked, study.missing()
     before = job.run.read_json(EVIDENCE, {})
-    if not missing and before.get("asked") == json.loads(json.dumps(asked)):
+    if not missing and before.get("format") == FORMAT and before.get("asked") == json.loads(json.dumps(asked)):
         say(report.ranking_text(job.run))
         return
     failed = _train(study, missing) if missing else {}
@@ -39,10 +41,13 @@ def rank_subnets(job: Job) -> None:
             say(f"rank      no short training of {one.digest}: {reason}")
     _enough(study, nets, left_out)
     config = job.settings.rank
+    direction = job.task.metric.direction
     ranked = [net for net in nets if net.digest in study.ranked]
+    archs = [study.ranked[net.digest] for net in ranked]
+    ranked = foretold(Traits(job.space, study.data.shape), ranked, archs, direction)
     largest = next((net for net in nets if net.digest == study.largest.digest), None)
-    found = evidence(ranked, largest, direction=job.task.metric.direction, resamples=config.resamples, seed=config.seed)
-    job.run.write_json(EVIDENCE, {"format": 1, "asked": asked, **study.facts(nets, left_out), **asdict(found)})
+    found = evidence(ranked, largest, direction=direction, resamples=config.resamples, seed=config.seed)
+    job.run.write_json(EVIDENCE, {"format": FORMAT, "asked": asked, **study.facts(nets, left_out), **asdict(found)})
     _record(job, found)
     say(report.ranking_text(job.run))
     say(f"rank      {job.run.path / EVIDENCE}")
@@ -111,6 +116,7 @@ def _record(job: Job, found: Evidence) -> None:
             "rank.spearman": found.overall.spearman.value,
             "rank.ceiling": found.ceiling.value,
             "rank.share_of_ceiling": found.share_of_ceiling,
+            "rank.corrected_error": found.corrected_error,
             "rank.within_bins.tau": found.within_bins.value,
             "rank.within_families.tau": found.within_families.value,
             **{f"rank.family.{group.name}.tau": group.tau.value for group in found.families},

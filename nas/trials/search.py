@@ -106,4 +106,5 @@ def search_trial(config: Mapping[str, Any]) -> None:
     folder, job, _ = open_trial(config)
     with folder.stage("trial"):
         job.claim_search()
-        run_search(job.run, job.problem, job.net, job.task, job.dataset.searchable(), job.settings.search)
+        data, cfg = job.dataset.searchable(), job.settings.search
+        run_search(job.run, job.problem, job.net, job.task, data, cfg, expect=job.correction)

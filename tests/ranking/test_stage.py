@@ -140,7 +140,7 @@ def test_short_trainings_are_a_rival(run: Run, no_trials: list[list[str]]) -> No
         not no_trials and found["short_steps"] == 2 and len(job(run).run.read_json("rank/evidence.json")["nets"]) == 10
     )
     taus = {rival["name"]: rival["tau"]["value"] for rival in found["rivals"]}
-    assert list(taus) == ["params", "flops", "loss", "short", "synflow"] and taus["short"] == 1.0
+    assert list(taus) == ["params", "flops", "loss", "short", "synflow", "traits", "corrected"] and taus["short"] == 1.0
     assert all(net["standalone"] == [value(net["digest"], seed) for seed in (0, 1)] for net in found["nets"])
     assert "training alone for 2 steps" in report.ranking_text(run)
     assert not Ranked(job(run, short_steps=2)).missing() and len(Ranked(job(run, short_steps=3)).missing()) == 9
@@ -219,3 +219,27 @@ def test_another_run_and_more_seeds_train_only_what_is_new(run: Run, tmp_path: P
     assert not Ranked(job(moved, table=str(tmp_path / "standalone"))).missing()
     shutil.rmtree(tmp_path / "standalone")
     assert len(Ranked(job(run)).missing()) == 20
+
+
+def searching(made: Job, *objectives: str) -> Job:
+    made.settings.search = SimpleNamespace(objectives=objectives)  # type: ignore[misc,assignment]
+    return made
+
+
+def test_a_search_by_standalone_quality_needs_a_ranking_of_its_supernet(run: Run, no_trials: list[list[str]]) -> None:
+    assert searching(job(run), "quality", "latency_ms").correction is None
+    with pytest.raises(
+        ConfigError, match=r"'standalone' .*has trained none: run `nas rank` first, or ask for `quality`"
+    ):
+        _ = searching(job(run), "standalone", "latency_ms").correction
+    ranked = fill(job(run))
+    stage(job(run))
+    made = searching(job(run), "standalone", "latency_ms")
+    assert made.correction is not None and made.correction.names == ("accuracy", "loss")
+    arch = next(iter(ranked.ranked.values()))
+    found = made.scored(arch)
+    assert {name: found[name] for name in ("accuracy", "loss")} == plain(made, arch)
+    assert found["standalone"] == made.correction(arch, found)
+    run.file(WEIGHTS).write_text("other weights")
+    with pytest.raises(ConfigError, match="has trained none since its supernet changed"):
+        _ = searching(job(run), "standalone", "latency_ms").correction

@@ -1,6 +1,7 @@
 """From an untrained supernet to the rows of a front, in this process."""
 
 import ast
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from nas.run import Run
 from nas.searching import (
     ConstraintsConfig,
     Evaluation,
+    Objective,
     Outcome,
     Problem,
     SearchConfig,
@@ -27,6 +29,7 @@ from nas.searching import (
     summary,
     supernet_problem,
 )
+from nas.searching.objectives import Values
 from nas.searching.scorer import SupernetScorer
 from nas.supernet import Supernet
 from nas.tasks import Task, of
@@ -98,6 +101,25 @@ def test_a_search_by_loss_knows_the_metric_too(tmp_path: Path, net: Supernet, ta
     assert all(row["quality_val"] == row["accuracy"] for row in kept)
     losses = [row["loss"] for row in kept]
     assert losses == sorted(losses, reverse=True), "cheapest first, and each dearer one loses less"
+
+
+def expected(arch: Arch, values: Values) -> float:
+    return 0.5 * values["accuracy"] + 0.01 * values["loss"] + 0.1 * len(arch.blocks)
+
+
+def test_a_search_by_what_is_expected_alone(tmp_path: Path, net: Supernet, task: Task, data: Dataset) -> None:
+    config = load(SearchConfig, {**SETTINGS, "objectives": ["standalone", "latency_ms"]})
+    problem = supernet_problem(net, task, predict, config, ConstraintsConfig())
+    assert problem.objectives[0] == Objective("standalone", "maximise")
+    outcome = run_search(Run.at(tmp_path), problem, net, task, data, config, expect=expected)
+    part = data.val.take(torch.arange(32))
+    for row in outcome.evaluations[:5]:
+        found = scores(net, row.point, task, part, batch_size=16)
+        assert row.values["standalone"] == pytest.approx(expected(row.point, found), rel=1e-6)
+    best = max(outcome.evaluations, key=lambda row: row.values["standalone"])
+    assert best.point in [row.point for row in outcome.front]
+    scorer = SupernetScorer.of(net, task, data, limit=32).expecting(expected)
+    assert pickle.loads(pickle.dumps(scorer))(best.point)["standalone"] == pytest.approx(best.values["standalone"])
 
 
 @pytest.mark.parametrize("strategy", strategies.names())
