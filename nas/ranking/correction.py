@@ -24,6 +24,8 @@ from nas.supernet import network_cost
 from nas.tasks import LOSS
 
 TRAITS = "traits"
+FLOOR = 1e-3
+"""What a network without a fault on val is taken to miss."""
 PENALTIES = np.logspace(-1, 3, 13)
 """Of which ridge regression takes what predicts left-out networks best."""
 
@@ -54,15 +56,19 @@ class Correction:
     """Inherited scores to expected standalone ones, in the task's metric."""
 
     traits: Traits
-    names: tuple[str, ...]
-    """The inherited scores that it goes by."""
+    metric: str
+    direction: Direction
+    has_loss: bool
+    """Whether it goes by the inherited loss as well."""
     model: Pipeline
 
     @classmethod
-    def fit(cls, traits: Traits, metric: str, nets: Sequence[Net], archs: Sequence[Arch]) -> "Correction":
+    def fit(
+        cls, traits: Traits, metric: str, direction: Direction, nets: Sequence[Net], archs: Sequence[Arch]
+    ) -> "Correction":
         """From networks that were trained alone, and their archs."""
-        names = (metric, LOSS) if _have_loss(nets) else (metric,)
-        return cls(traits, names, _model().fit(_columns(nets, traits(archs)), _alone(nets)))
+        table = np.hstack([_inherited(nets, direction), traits(archs)])
+        return cls(traits, metric, direction, _have_loss(nets), _model().fit(table, _alone(nets, direction)))
 
     @classmethod
     def read(cls, traits: Traits, evidence: Mapping[str, Any]) -> "Correction":
@@ -70,12 +76,14 @@ class Correction:
         rows = [row for row in evidence["nets"] if row["is_ranked"]]
         archs = [Arch.from_dict(row["arch"]) for row in rows]
         nets = [Net(**{each.name: row[each.name] for each in fields(Net)}) for row in rows]
-        return cls.fit(traits, evidence["metric"], nets, archs)
+        return cls.fit(traits, evidence["metric"], evidence["direction"], nets, archs)
 
     def __call__(self, arch: Arch, scores: Mapping[str, float]) -> float:
         """What an arch with these inherited scores, by name, is expected to reach alone."""
-        inherited = [scores[name] for name in self.names]
-        return float(self.model.predict(np.hstack([[inherited], self.traits([arch])]))[0])
+        inherited = [_faults(np.array(scores[self.metric]), self.direction)]
+        inherited += [np.log(max(FLOOR, scores[LOSS]))] if self.has_loss else []
+        found = self.model.predict(np.hstack([[inherited], self.traits([arch])]))
+        return float(_metric(found, self.direction)[0])
 
 
 def foretold(traits: Traits, nets: Sequence[Net], archs: Sequence[Arch], direction: Direction) -> list[Net]:
@@ -84,9 +92,10 @@ def foretold(traits: Traits, nets: Sequence[Net], archs: Sequence[Arch], directi
     `traits` knows nothing but what they are made of, `corrected` their inherited scores as well: whether a supernet is
     worth more than a regression is the difference.
     """
-    made, alone = traits(archs), _alone(nets)
+    made, alone = traits(archs), _alone(nets, direction)
+    tables = (made, np.hstack([_inherited(nets, direction), made]))
     sign = 1.0 if direction == "maximise" else -1.0
-    plain, corrected = (sign * _left_out(table, alone) for table in (made, _columns(nets, made)))
+    plain, corrected = (sign * _metric(_left_out(table, alone), direction) for table in tables)
     known = zip(nets, plain, corrected, strict=True)
     return [replace(net, proxies={**net.proxies, TRAITS: float(t), CORRECTED: float(c)}) for net, t, c in known]
 
@@ -103,9 +112,12 @@ def _model() -> Any:
     return make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
 
 
-def _columns(nets: Sequence[Net], made: Array) -> Array:
-    scores = [[net.inherited, -net.proxies[LOSS]] if _have_loss(nets) else [net.inherited] for net in nets]
-    return np.hstack([np.array(scores), made])
+def _inherited(nets: Sequence[Net], direction: Direction) -> Array:
+    """Columns `[N, 1]`, or `[N, 2]` with the loss."""
+    columns = [_faults(np.array([net.inherited for net in nets]), direction)]
+    if _have_loss(nets):
+        columns.append(np.log(np.maximum(FLOOR, [-net.proxies[LOSS] for net in nets])))
+    return np.stack(columns, axis=1)
 
 
 def _have_loss(nets: Sequence[Net]) -> bool:
@@ -113,7 +125,15 @@ def _have_loss(nets: Sequence[Net]) -> bool:
     return all(np.isfinite(net.proxies.get(LOSS, np.nan)) for net in nets)
 
 
-def _alone(nets: Sequence[Net]) -> Array:
-    """Means over seeds `[N]`."""
-    means: Array = np.array([net.standalone for net in nets], dtype=np.float64).mean(axis=1)
-    return means
+def _alone(nets: Sequence[Net], direction: Direction) -> Array:
+    return _faults(np.array([net.standalone for net in nets], dtype=np.float64).mean(axis=1), direction)
+
+
+def _faults(metric: Array, direction: Direction) -> Array:
+    """Logarithm of what is missing of 1 or, where less is better, of the metric: no sum of these is out of range."""
+    found: Array = np.log(np.maximum(FLOOR, 1 - metric if direction == "maximise" else metric))
+    return found
+
+
+def _metric(faults: Array, direction: Direction) -> Array:
+    return 1 - np.exp(faults) if direction == "maximise" else np.exp(faults)

@@ -8,6 +8,7 @@ from nas.arch import describe
 from nas.pareto import front
 from nas.report.read import Point, Record, number, numbers
 from nas.report.stacks import leading_family, outline
+from nas.searching.objectives import STANDALONE
 
 MOST_POINTS = 4000
 
@@ -24,6 +25,8 @@ class FrontPoint:
     low_ms: float
     high_ms: float
     quality: float
+    quality_expected: float | None
+    """What training alone is expected to give, where the search went by that."""
     quality_alone: float | None
     """The metric on val after training alone."""
     quality_test: float | None
@@ -72,6 +75,13 @@ def front_points(record: Record) -> list[FrontPoint]:
     whole.sort(key=lambda point: point.measured["latency_ms"])
     edge = set(_edge(record, [(p.measured["latency_ms"], p.measured[record.metric]) for p in whole]))
     return [_front_point(record, point, is_edge=i in edge) for i, point in enumerate(whole)]
+
+
+def alone_val(point: FrontPoint) -> str:
+    """The metric on val after training alone; after `~` what is expected where it was not trained."""
+    if point.quality_alone is not None:
+        return f"{point.quality_alone:.4f}"
+    return "" if point.quality_expected is None else f"~{point.quality_expected:.4f}"
 
 
 def evaluated_points(record: Record) -> list[Evaluated]:
@@ -139,6 +149,7 @@ def _front_point(record: Record, point: Point, *, is_edge: bool) -> FrontPoint:
         low_ms=latency - spread / 2,
         high_ms=latency + spread / 2,
         quality=point.measured[record.metric],
+        quality_expected=point.measured.get(STANDALONE),
         quality_alone=number(alone.get("val")),
         quality_test=number(alone.get("test")),
         params=point.values.get("params"),

@@ -8,7 +8,7 @@ from nas.report.alone import Alone
 from nas.report.comparison import Comparison
 from nas.report.device import FamilyError, OperatorTime, Score, Worst
 from nas.report.families import Dependences, Restricted
-from nas.report.figures import FrontPoint
+from nas.report.figures import FrontPoint, alone_val
 from nas.report.importance import Importances
 from nas.report.palette import colour, ink
 from nas.report.ranking import Trust, agreement_cells, rival_cells
@@ -260,7 +260,7 @@ def _front_row(point: FrontPoint) -> str:
     cells = (
         f"{point.latency_ms:.3f} {spread}",
         _decimal(point.quality),
-        _decimal(point.quality_alone),
+        alone_val(point) or _decimal(None),
         _decimal(point.quality_test),
         _count(point.params),
         _count(point.flops, 1e6),

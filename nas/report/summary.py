@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.report.alone import Alone, trained_alone
-from nas.report.figures import Evaluated, FrontPoint, evaluated_points, front_points
+from nas.report.figures import Evaluated, FrontPoint, alone_val, evaluated_points, front_points
 from nas.report.ranking import agreement_cells, rival_cells, sentences, trust
 from nas.report.read import Record, read
 from nas.report.terminal import fitted, plot, stairs
@@ -147,6 +147,7 @@ def _table(record: Record) -> str:
     head = ("latency ms", "spread", f"{metric} val", "alone val", "alone test", "params", "arch", "blocks")
     rows = [_row(point) for point in points]
     note = "spread: distance of the quartiles of repeated timings; * balanced; - off the front once measured"
+    note += "; ~ expected, not trained" if any(row[3].startswith("~") for row in rows) else ""
     return columns([head, *rows], right=range(6)) + f"\n{note}"
 
 
@@ -192,7 +193,7 @@ def _row(point: FrontPoint) -> tuple[str, ...]:
         f"{point.latency_ms:.3f}",
         f"{point.high_ms - point.low_ms:.3f}",
         f"{point.quality:.4f}",
-        known(point.quality_alone),
+        alone_val(point),
         known(point.quality_test),
         "" if point.params is None else f"{point.params:,.0f}",
         point.digest + mark,
