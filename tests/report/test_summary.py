@@ -1,6 +1,8 @@
 from pathlib import Path
 
 from nas import report
+from nas.report import page
+from nas.report.read import read
 from nas.report.summary import columns, meaning, shown
 from nas.run import Run
 from tests.report import synthetic
@@ -15,6 +17,24 @@ def test_text_holds_every_figure_the_front_and_a_plot(tmp_path: Path) -> None:
     assert report.front_table(run) in text
     assert all(row["digest"] in text for row in run.read_json("search/main/front.json"))
     assert "●" in text
+
+
+def test_what_training_is_expected_to_give_stands_where_nothing_was_trained(tmp_path: Path) -> None:
+    run = synthetic.full_run(tmp_path / "first")
+    rows, trained = run.read_json("search/main/front.json"), {path.name for path in run.path.glob("retrain/*")}
+    plain = report.front_table(run), page.page(read(run))
+    assert "~" not in plain[0] and "After ~ stands" not in plain[1]
+    for i, row in enumerate(rows):
+        row["measured"]["standalone"] = 2 + i / 100
+    run.write_json("search/main/front.json", rows)
+    table, found = report.front_table(run), page.page(read(run))
+    for i, row in enumerate(rows):
+        assert (
+            (f"~{2 + i / 100:.4f}" in table)
+            == (f"<td>~{2 + i / 100:.4f}</td>" in found)
+            == (row["digest"] not in trained)
+        )
+    assert "~ expected, not trained" in table and "After ~ stands" in found
 
 
 def test_text_of_an_empty_run_says_what_to_run(tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ def table(record: Record) -> Section:
         "± is half the distance of the quartiles of repeated timings. Test data is read once, after everything is "
         "chosen."
     )
+    if any(point.quality_expected is not None for point in points):
+        note += " After ~ stands what training alone is expected to give."
     return section("table", "The front in figures", body, note)
 
 
