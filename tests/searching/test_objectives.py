@@ -20,10 +20,15 @@ def test_quality_stands_for_the_metric_of_the_task() -> None:
     assert named_objectives(("latency_ms", "bits_per_byte"), BITS)[1] == Objective("bits_per_byte")
 
 
+def test_expected_quality_goes_the_way_of_the_metric() -> None:
+    assert named_objectives(("standalone", "params"), ACCURACY)[0] == Objective("standalone", "maximise")
+    assert named_objectives(("standalone", "params"), BITS)[0] == Objective("standalone", "minimise")
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("quality", "speed"), "may hold quality, loss, latency_ms, params, flops, kv_cache_bytes; got 'speed'"),
+        (("quality", "speed"), "may hold quality, loss, standalone, latency_ms, params, flops, kv_cache_bytes; got 'speed'"),
         (("quality",), "needs two or more different names, got"),
         (("params", "params"), "needs two or more different names, got"),
     ],
