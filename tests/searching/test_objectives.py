@@ -28,7 +28,10 @@ def test_expected_quality_goes_the_way_of_the_metric() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("quality", "speed"), "may hold quality, loss, standalone, latency_ms, params, flops, kv_cache_bytes; got 'speed'"),
+        (
+            ("quality", "speed"),
+            "may hold quality, loss, standalone, latency_ms, params, flops, kv_cache_bytes; got 'speed'",
+        ),
         (("quality",), "needs two or more different names, got"),
         (("params", "params"), "needs two or more different names, got"),
     ],
