@@ -10,6 +10,7 @@ from nas.errors import ArchError, ConfigError
 from nas.job import Job
 from nas.progress import say
 from nas.report.alone import with_spread
+from nas.searching.objectives import STANDALONE
 from nas.space import preset, references
 from nas.supernet import Supernet, network_cost
 from nas.train import load_retrained, retrain
@@ -20,7 +21,10 @@ FIGURES = ("val", "val_std", "test", "test_std", "inherited_val", "start", "teac
 
 
 def chosen(job: Job) -> list[Arch]:
-    """The archs asked for, or of the front the best, then the balanced one, then the others by quality."""
+    """The archs asked for, or of the front the best, then the balanced one, then the others by quality.
+
+    Where the search went by what training alone is expected to give, that is the quality.
+    """
     known = {row["digest"]: Arch.from_dict(row["arch"]) for row in job.front}
     if wanted := job.settings.retrain.archs:
         others = set(wanted) - known.keys()
@@ -28,7 +32,8 @@ def chosen(job: Job) -> list[Arch]:
         return [known[digest] for digest in wanted]
     sign = 1.0 if job.task.metric.direction == "maximise" else -1.0
     by_quality = sorted(
-        (row for row in job.front if row["is_front"]), key=lambda row: -sign * row["measured"]["quality_val"]
+        (row for row in job.front if row["is_front"]),
+        key=lambda row: -sign * row["measured"].get(STANDALONE, row["measured"]["quality_val"]),
     )
     if not by_quality:
         say("nothing to choose: no architecture of the front meets the constraints once measured")

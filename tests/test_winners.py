@@ -57,6 +57,13 @@ def test_winners_are_the_best_the_balanced_then_the_others_once_each(direction: 
         assert chosen(job(direction, RetrainConfig(count=count))) == order[:count]
 
 
+def test_winners_are_the_best_by_what_the_search_expected_of_them() -> None:
+    made = job("maximise", RetrainConfig(count=4))
+    for row, expected in zip(made.front, (0.8, 0.7, 0.6, 0.9, 0.1), strict=True):
+        row["measured"]["standalone"] = expected
+    assert chosen(made) == [3, 2, 0, 1]
+
+
 def test_winners_may_be_named() -> None:
     made = job("maximise", RetrainConfig())
     digest = made.front[4]["digest"]
