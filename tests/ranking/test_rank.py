@@ -49,7 +49,8 @@ def test_trainings_are_made_once_whoever_asks_for_them(tmp_path: Path) -> None:
     assert steps == sorted(set(steps)) and steps[-1] == 39
     found = json.loads((folder / "rank/evidence.json").read_text())
     assert found["overall"]["nets"] == 8 and found["steps"] == 40 and found["left_out"] == []
-    assert [rival["name"] for rival in found["rivals"]] == ["params", "flops", "loss", "grad_norm", "snip", "synflow"]
+    rivals = ["params", "flops", "loss", "grad_norm", "snip", "synflow", "traits", "corrected"]
+    assert [rival["name"] for rival in found["rivals"]] == rivals
     assert (
         "training alone again" in result.stderr and "rank" in json.loads((folder / "run.json").read_text())["command"]
     )
