@@ -53,7 +53,10 @@ def seal(
     _check_filled(config, train=train, val=val, test=test)
     if config.canvas is not None:
         shape = _on_canvas(shape, config.canvas)
-        train, val, test = (_placed(part, config, i) for i, part in enumerate((train, val, test)))
+        train, val, test = (
+            replace(part, inputs=placed(part.inputs, config.canvas, seed=config.seed + i))
+            for i, part in enumerate((train, val, test))
+        )
     return Dataset(
         name=name or config.name,
         task=task,
@@ -91,11 +94,6 @@ def _on_canvas(shape: TaskShape, side: int) -> ImageShape:
     if not isinstance(shape, ImageShape):
         raise ConfigError(f"data.canvas is for images, and this data has none: leave it null, got {side}")
     return replace(shape, height=side, width=side)
-
-
-def _placed(part: Examples, config: DataConfig, split: int) -> Examples:
-    assert config.canvas is not None
-    return Examples(placed(part.inputs, config.canvas, seed=config.seed + split), part.targets)
 
 
 def _check_filled(config: DataConfig, **parts: Examples) -> None:
