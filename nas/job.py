@@ -14,8 +14,9 @@ from nas.arch import Arch
 from nas.errors import CheckpointError, ConfigError
 from nas.predict import choose, fit_predictor, plan_transfer, transfer
 from nas.predict.learned import Corrected
-from nas.ranking.correction import Correction, Traits
+from nas.ranking.correction import Correction
 from nas.ranking.evidence import EVIDENCE
+from nas.ranking.traits import Traits
 from nas.run import Run
 from nas.searching import Problem, supernet_problem
 from nas.searching.objectives import STANDALONE, Values
@@ -179,7 +180,8 @@ class Job:
             "constraints": asdict(self.settings.constraints),
         }
         if self.correction is not None:
-            asked["correction"] = _digest(self.run.read_json(EVIDENCE)["nets"])
+            evidence = self.run.read_json(EVIDENCE)
+            asked["correction"] = _digest([*evidence["nets"], *evidence.get("landmarks", ())])
         before = self.run.read_json(name)
         if before is None:
             self.run.write_json(name, asked)

@@ -16,7 +16,7 @@ LOYALTY = 0.6
 """Probability that a block takes an operator of the family whose turn it is, where it offers one."""
 
 
-def choose(space: SearchSpace, count: int, size: Callable[[Arch], float], *, bins: int, seed: int) -> list[Arch]:
+def choose(space: SearchSpace, count: int, size: Callable[[Arch], float], *, bins: int, seed: int | str) -> list[Arch]:
     """`count` different archs, drawn in turn for each (dominant family, size bin); fewer if the space has no more.
 
     size: what bins are quantiles of, over archs drawn alike

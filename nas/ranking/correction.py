@@ -1,15 +1,20 @@
-"""What an arch would reach alone, from what it inherits: corrected by the networks that were trained alone.
+"""What an arch would reach alone, from what it inherits: corrected by networks that were trained alone.
 
 A cheap approximation and a few exact results together say more than either ("Predicting the Output from a Complex
-Computer Code When Fast Approximations Are Available", 2000). Here the exact results are standalone trainings, and what
-binds them to inherited scores is a ridge regression on these scores and on what archs are made of.
+Computer Code When Fast Approximations Are Available", 2000). The exact results are whole standalone trainings, the
+approximations inherited scores and traits. Landmarks stand between them: from scores and traits a Gaussian process
+foretells what a short training would give, and a line leads from there to the whole one.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -18,9 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from nas.arch import Arch
 from nas.ranking.correlation import Array
 from nas.ranking.evidence import CORRECTED, Direction, Net
-from nas.shapes import TaskShape
-from nas.space import SearchSpace
-from nas.supernet import network_cost
+from nas.ranking.traits import Traits
 from nas.tasks import LOSS
 
 TRAITS = "traits"
@@ -31,31 +34,70 @@ PENALTIES = np.logspace(-1, 3, 13)
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
-    """What an arch is made of, as numbers that a few dozen trained networks are enough to learn from."""
+class Trained:
+    """Networks that were trained alone for as many steps, with their archs."""
 
-    space: SearchSpace
-    shape: TaskShape
+    nets: Sequence[Net]
+    archs: Sequence[Arch]
 
-    def __call__(self, archs: Sequence[Arch]) -> Array:
-        """`[N, F]`: size, work, depth, width and FFN, and the share of blocks that each operator has."""
-        return np.array([self._of(arch) for arch in archs], dtype=np.float64)
+    @classmethod
+    def read(cls, rows: Iterable[Mapping[str, Any]]) -> "Trained":
+        """From what `nas rank` has written."""
+        found = list(rows)
+        nets = [Net(**{each.name: row[each.name] for each in fields(Net)}) for row in found]
+        return cls(nets, [Arch.from_dict(row["arch"]) for row in found])
 
-    def _of(self, arch: Arch) -> list[float]:
-        cost, blocks = network_cost(self.space.frame, self.shape, arch), arch.blocks
-        widths = [np.log(stage.embed_dim) for stage in arch.stages for _ in stage.blocks]
-        hidden = [block.ffn.ratio for block in blocks]
-        used = [block.operator.name for block in blocks]
-        shares = [used.count(name) / len(used) for name in self.space.operator_names()]
-        general = [np.log(cost.params), np.log(cost.flops), len(blocks), np.mean(widths), np.mean(hidden)]
-        return [float(value) for value in (*general, *shares)]
+    @property
+    def have_loss(self) -> bool:
+        """Whether all have an inherited loss beside the metric, as one that more is better of."""
+        return all(np.isfinite(net.proxies.get(LOSS, np.nan)) for net in self.nets)
+
+    def inherited(self, direction: Direction) -> Array:
+        """Columns `[N, 1]`, or `[N, 2]` with the loss."""
+        columns = [_faults(np.array([net.inherited for net in self.nets]), direction)]
+        if self.have_loss:
+            columns.append(np.log(np.maximum(FLOOR, [-net.proxies[LOSS] for net in self.nets])))
+        return np.stack(columns, axis=1)
+
+    def alone(self, direction: Direction) -> Array:
+        """Means over seeds `[N]`."""
+        return _faults(np.array([net.standalone for net in self.nets], dtype=np.float64).mean(axis=1), direction)
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """What a regression on whole trainings goes by: scores and traits themselves, or what they say of a short one."""
+
+    traits: Traits
+    process: Pipeline | None
+    """None without landmarks."""
+
+    @classmethod
+    def fit(cls, traits: Traits, direction: Direction, landmarks: Trained | None, *, scores: bool) -> "Early":
+        """From networks of which none is to be foretold; `scores`: whether inherited scores count."""
+        if landmarks is None:
+            return cls(traits, None)
+        process = _process()
+        inherited = landmarks.inherited(direction)[:, : None if scores else 0]
+        with warnings.catch_warnings():
+            # a length at the end of its range is a trait that says nothing
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            process.fit(np.hstack([inherited, traits.detailed(landmarks.archs)]), landmarks.alone(direction))
+        return cls(traits, process)
+
+    def __call__(self, inherited: Array, archs: Sequence[Arch]) -> Array:
+        """`[N, F]`, of inherited scores `[N, 0 to 2]`."""
+        if self.process is None:
+            return np.hstack([inherited, self.traits(archs)])
+        found: Array = self.process.predict(np.hstack([inherited, self.traits.detailed(archs)]))
+        return found[:, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
     """Inherited scores to expected standalone ones, in the task's metric."""
 
-    traits: Traits
+    early: Early
     metric: str
     direction: Direction
     has_loss: bool
@@ -64,40 +106,44 @@ class Correction:
 
     @classmethod
     def fit(
-        cls, traits: Traits, metric: str, direction: Direction, nets: Sequence[Net], archs: Sequence[Arch]
+        cls, traits: Traits, metric: str, direction: Direction, known: Trained, landmarks: Trained | None = None
     ) -> "Correction":
-        """From networks that were trained alone, and their archs."""
-        table = np.hstack([_inherited(nets, direction), traits(archs)])
-        return cls(traits, metric, direction, _have_loss(nets), _model().fit(table, _alone(nets, direction)))
+        """From networks that were trained alone for the whole time, and others for a part of it."""
+        early = Early.fit(traits, direction, landmarks, scores=True)
+        table = early(known.inherited(direction), known.archs)
+        return cls(early, metric, direction, known.have_loss, _model().fit(table, known.alone(direction)))
 
     @classmethod
     def read(cls, traits: Traits, evidence: Mapping[str, Any]) -> "Correction":
         """From what `nas rank` has written."""
-        rows = [row for row in evidence["nets"] if row["is_ranked"]]
-        archs = [Arch.from_dict(row["arch"]) for row in rows]
-        nets = [Net(**{each.name: row[each.name] for each in fields(Net)}) for row in rows]
-        return cls.fit(traits, evidence["metric"], evidence["direction"], nets, archs)
+        known = Trained.read(row for row in evidence["nets"] if row["is_ranked"])
+        marks = evidence.get("landmarks")
+        landmarks = Trained.read(marks) if marks else None
+        return cls.fit(traits, evidence["metric"], evidence["direction"], known, landmarks)
 
     def __call__(self, arch: Arch, scores: Mapping[str, float]) -> float:
         """What an arch with these inherited scores, by name, is expected to reach alone."""
         inherited = [_faults(np.array(scores[self.metric]), self.direction)]
         inherited += [np.log(max(FLOOR, scores[LOSS]))] if self.has_loss else []
-        found = self.model.predict(np.hstack([[inherited], self.traits([arch])]))
+        found = self.model.predict(self.early(np.array([inherited]), [arch]))
         return float(_metric(found, self.direction)[0])
 
 
-def foretold(traits: Traits, nets: Sequence[Net], archs: Sequence[Arch], direction: Direction) -> list[Net]:
-    """The nets, each with what the trainings of the others let expect of it among its proxies.
+def foretold(traits: Traits, known: Trained, direction: Direction, landmarks: Trained | None = None) -> list[Net]:
+    """The nets, each with what landmarks and the trainings of the others let expect of it among its proxies.
 
     `traits` knows nothing but what they are made of, `corrected` their inherited scores as well: whether a supernet is
     worth more than a regression is the difference.
     """
-    made, alone = traits(archs), _alone(nets, direction)
-    tables = (made, np.hstack([_inherited(nets, direction), made]))
     sign = 1.0 if direction == "maximise" else -1.0
-    plain, corrected = (sign * _metric(_left_out(table, alone), direction) for table in tables)
-    known = zip(nets, plain, corrected, strict=True)
-    return [replace(net, proxies={**net.proxies, TRAITS: float(t), CORRECTED: float(c)}) for net, t, c in known]
+    inherited, alone = known.inherited(direction), known.alone(direction)
+    found = {}
+    for name, scores in ((TRAITS, False), (CORRECTED, True)):
+        early = Early.fit(traits, direction, landmarks, scores=scores)
+        table = early(inherited[:, : None if scores else 0], known.archs)
+        found[name] = sign * _metric(_left_out(table, alone), direction)
+    rows = [{name: float(values[i]) for name, values in found.items()} for i in range(len(known.nets))]
+    return [replace(net, proxies={**net.proxies, **row}) for net, row in zip(known.nets, rows, strict=True)]
 
 
 def _left_out(table: Array, alone: Array) -> Array:
@@ -112,21 +158,9 @@ def _model() -> Any:
     return make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
 
 
-def _inherited(nets: Sequence[Net], direction: Direction) -> Array:
-    """Columns `[N, 1]`, or `[N, 2]` with the loss."""
-    columns = [_faults(np.array([net.inherited for net in nets]), direction)]
-    if _have_loss(nets):
-        columns.append(np.log(np.maximum(FLOOR, [-net.proxies[LOSS] for net in nets])))
-    return np.stack(columns, axis=1)
-
-
-def _have_loss(nets: Sequence[Net]) -> bool:
-    """Whether all have an inherited loss beside the metric, as one that more is better of."""
-    return all(np.isfinite(net.proxies.get(LOSS, np.nan)) for net in nets)
-
-
-def _alone(nets: Sequence[Net], direction: Direction) -> Array:
-    return _faults(np.array([net.standalone for net in nets], dtype=np.float64).mean(axis=1), direction)
+def _process() -> Any:
+    kernel = ConstantKernel() * RBF(5.0, (1.0, 1e3)) + WhiteKernel(0.1, (1e-3, 1e1))
+    return make_pipeline(StandardScaler(), GaussianProcessRegressor(kernel, normalize_y=True))
 
 
 def _faults(metric: Array, direction: Direction) -> Array:

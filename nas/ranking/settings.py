@@ -10,7 +10,7 @@ from nas.config import config
 from nas.run import Run
 from nas.searching.settings import RayConfig
 
-LEAST_ARCHS, LEAST_SEEDS = 8, 2
+LEAST_ARCHS, LEAST_SEEDS, LEAST_LANDMARKS = 8, 2, 16
 SHORT_SEED = 1_000
 """Of short trainings: none that a truth is likely to have, so that they share neither weights nor batches with it."""
 TABLES = "standalone"
@@ -34,6 +34,15 @@ def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
+def _none_or_many(count: int) -> int:
+    if 0 < count < LEAST_LANDMARKS:
+        raise ValueError(
+            f"landmarks must be 0, or {LEAST_LANDMARKS} or more, since fewer say little about a space, got {count}: "
+            "about 100 serve the spaces shipped here"
+        )
+    return count
+
+
 @config
 class RankConfig:
     """Which archs are trained alone, how long and how often, to test what inherited scores are worth."""
@@ -55,6 +64,9 @@ class RankConfig:
     short_steps: Annotated[int, Field(ge=1)] | None = None
     """Each arch is also trained alone for so few steps, and ranked by what it reaches: what a search would know that
     did without a supernet and trained every candidate a little. None: not done."""
+    landmarks: Annotated[int, Field(ge=0), AfterValidator(_none_or_many)] = 0
+    """Further archs that are trained alone for `short_steps` and no longer. With the inherited scores they tell what a
+    short training of any arch would give, and the `count` archs what follows from that for a whole one."""
     resamples: Annotated[int, Field(ge=100)] = 1000
     """Of the bootstrap intervals."""
     table: str | None = None
@@ -67,6 +79,11 @@ class RankConfig:
     def __post_init__(self) -> None:
         if self.ray.env_vars:
             raise ValueError("ray.env_vars does not reach trainings: export such variables where Ray is started")
+        if self.landmarks and self.short_steps is None:
+            raise ValueError(
+                f"the {self.landmarks} landmarks are archs that are trained for short_steps, which is null: set it, "
+                "such as a fifth of the steps, or leave landmarks at 0"
+            )
 
     def tables(self, run: Run) -> Run:
         """The folder of standalone results."""

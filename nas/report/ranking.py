@@ -14,9 +14,10 @@ RIVALS = {
     "flops": "FLOPs",
     "grad_norm": "gradient norm",
     "snip": "SNIP",
-    "traits": "no supernet: traits, learnt from the others",
-    "corrected": "inherited scores, corrected by the others",
+    "traits": "no supernet: traits, learnt from {teachers}",
+    "corrected": "inherited scores, corrected by {teachers}",
 }
+"""By their names in the evidence; teachers are the networks trained alone that a regression learns from."""
 SHORT = "short"
 AGAIN = "run `nas rank` again, which trains nothing twice"
 
@@ -93,6 +94,8 @@ class Trust:
     gap: Mapping[str, float]
     corrected_error: float | None
     """Median per cent by which corrected scores are off."""
+    landmarks: int
+    """Further networks, trained for a short time, that the correction has learnt from."""
     noise: Mapping[str, float]
     left_out: int
 
@@ -103,7 +106,7 @@ def trust(record: Record) -> Trust | None:
     overall = mapping(found.get("overall"))
     if not overall:
         return None
-    nets, asked = rows(found.get("nets")), mapping(found.get("asked"))
+    nets, asked, marks = rows(found.get("nets")), mapping(found.get("asked")), len(rows(found.get("landmarks")))
     return Trust(
         metric=str(found.get("metric", "")),
         steps=number(found.get("steps")),
@@ -112,12 +115,13 @@ def trust(record: Record) -> Trust | None:
         is_stale=bool(record.supernet) and record.supernet != asked.get("supernet"),
         nets=tuple(_nets(nets)),
         agreements=tuple(_agreements(found, nets)),
-        rivals=tuple(_rival(row, number(found.get("short_steps"))) for row in rows(found.get("rivals"))),
+        rivals=tuple(_rival(row, number(found.get("short_steps")), marks) for row in rows(found.get("rivals"))),
         within_bins=_span(found.get("within_bins")),
         ceiling=_span(found.get("ceiling")),
         share_of_ceiling=number(found.get("share_of_ceiling")),
         gap=numbers(found.get("gap")),
         corrected_error=number(found.get("corrected_error")),
+        landmarks=marks,
         noise=numbers(found.get("noise")),
         left_out=len(rows(found.get("left_out"))),
     )
@@ -153,7 +157,7 @@ def sentences(found: Trust) -> list[str]:
         )
     if found.corrected_error is not None:
         said.append(
-            "Corrected by the other networks trained alone, they are off by "
+            f"Corrected by {_teachers(found.landmarks)} trained alone, they are off by "
             f"{found.corrected_error / 100:.1%} (median, either way); objective `standalone` searches by that."
         )
     if {"seeds", "nets"} <= found.noise.keys():
@@ -204,12 +208,17 @@ def _agreement(row: Mapping[str, Any], name: str, family: str = "") -> Agreement
     return Agreement(name=name, family=family, nets=number(row.get("nets")), tau=tau, spearman=rho)
 
 
-def _rival(row: Mapping[str, Any], short_steps: float | None) -> Rival:
+def _teachers(landmarks: int) -> str:
+    return f"{landmarks} landmarks and the others" if landmarks else "the others"
+
+
+def _rival(row: Mapping[str, Any], short_steps: float | None, landmarks: int) -> Rival:
     name = str(row.get("name", ""))
     if name == SHORT:
         name = "training alone briefly" if short_steps is None else f"training alone for {short_steps:,.0f} steps"
     tau, within, lead = (_span(row.get(key)) for key in ("tau", "within_bins", "lead"))
-    return Rival(name=RIVALS.get(name, name), tau=tau, within_bins=within, lead=lead)
+    shown = RIVALS[name].format(teachers=_teachers(landmarks)) if name in RIVALS else name
+    return Rival(name=shown, tau=tau, within_bins=within, lead=lead)
 
 
 def _sizes(nets: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -11,12 +11,14 @@ from nas.arch import Arch
 from nas.errors import MeasurementError
 from nas.job import Job
 from nas.progress import say
-from nas.ranking.correction import Traits, foretold
+from nas.ranking.correction import Trained, foretold
 from nas.ranking.evidence import EVIDENCE, Evidence, Net, evidence
-from nas.ranking.settings import LEAST_ARCHS
+from nas.ranking.settings import LEAST_ARCHS, LEAST_LANDMARKS
+from nas.ranking.traits import Traits
 from nas.searching import cluster
 from nas.trials.contract import open_trial, portable
 from nas.trials.ranked import Ranked, Training
+from nas.trials.results import Results
 from nas.tuning import TuneConfig
 from nas.tuning.tuner import run_trials
 
@@ -33,24 +35,33 @@ def rank_subnets(job: Job) -> None:
         say(report.ranking_text(job.run))
         return
     failed = _train(study, missing) if missing else {}
-    nets, left_out = study.nets(failed)
+    results = Results(study, failed)
+    nets, left_out = results.whole()
     for row in left_out:
         say(f"rank      left out {row['digest']}: {row['reason']}")
     for one, reason in failed.items():
         if one.is_short:
             say(f"rank      no short training of {one.digest}: {reason}")
+    landmarks = results.landmarks()
     _enough(study, nets, left_out)
-    config = job.settings.rank
-    direction = job.task.metric.direction
-    ranked = [net for net in nets if net.digest in study.ranked]
-    archs = [study.ranked[net.digest] for net in ranked]
-    ranked = foretold(Traits(job.space, study.data.shape), ranked, archs, direction)
-    largest = next((net for net in nets if net.digest == study.largest.digest), None)
-    found = evidence(ranked, largest, direction=direction, resamples=config.resamples, seed=config.seed)
-    job.run.write_json(EVIDENCE, {"format": FORMAT, "asked": asked, **study.facts(nets, left_out), **asdict(found)})
+    _enough_landmarks(study, landmarks)
+    found = _judged(study, nets, landmarks)
+    facts = results.facts(nets, landmarks, left_out)
+    job.run.write_json(EVIDENCE, {"format": FORMAT, "asked": asked, **facts, **asdict(found)})
     _record(job, found)
     say(report.ranking_text(job.run))
     say(f"rank      {job.run.path / EVIDENCE}")
+
+
+def _judged(study: Ranked, nets: Sequence[Net], landmarks: Trained) -> Evidence:
+    """What the nets say of inherited scores, and of these with landmarks."""
+    config, direction = study.job.settings.rank, study.job.task.metric.direction
+    ranked = [net for net in nets if net.digest in study.ranked]
+    known = Trained(ranked, [study.ranked[net.digest] for net in ranked])
+    traits = Traits(study.job.space, study.data.shape)
+    ranked = foretold(traits, known, direction, landmarks if landmarks.nets else None)
+    largest = next((net for net in nets if net.digest == study.largest.digest), None)
+    return evidence(ranked, largest, direction=direction, resamples=config.resamples, seed=config.seed)
 
 
 def rank_trial(config: Mapping[str, Any]) -> None:
@@ -74,7 +85,7 @@ def _train(study: Ranked, missing: Sequence[Training]) -> dict[Training, str]:
     trials = {
         label: {
             "settings": plain,
-            "arch": study.archs[one.digest].to_dict(),
+            "arch": study.everyone[one.digest].to_dict(),
             "seed": one.seed,
             "is_short": one.is_short,
         }
@@ -100,6 +111,16 @@ def _enough(study: Ranked, nets: Sequence[Net], left_out: Sequence[Mapping[str, 
             f"a ranking needs {LEAST_ARCHS} architectures that were trained with every seed, and {count} of "
             f"{len(study.ranked)} were ({left_out[0]['reason']}): mend that and call `nas rank` again, which keeps the "
             "finished ones"
+        )
+
+
+def _enough_landmarks(study: Ranked, landmarks: Trained) -> None:
+    wanted, count = study.job.settings.rank.landmarks, len(landmarks.nets)
+    if wanted and count < LEAST_LANDMARKS:
+        raise MeasurementError(
+            f"landmarks must be {LEAST_LANDMARKS} or more that were trained, and {count} of {len(study.landmarks)} "
+            f"were, {wanted} being asked for: mend that and call `nas rank` again, which keeps the finished ones, or "
+            "set rank.landmarks=0"
         )
 
 

@@ -1,8 +1,6 @@
-"""Which archs a run's ranking is tested on, what they score, and what is still to be trained."""
+"""Which archs a run's ranking is tested on, what they inherit, and what is still to be trained."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,8 +10,7 @@ from nas.errors import ConfigError
 from nas.job import Job
 from nas.progress import track
 from nas.ranking.alone import Recipe, Row, Standalone
-from nas.ranking.choose import choose, dominant, size_bin, size_edges
-from nas.ranking.evidence import Net
+from nas.ranking.choose import choose
 from nas.ranking.settings import LEAST_ARCHS, SHORT_SEED
 from nas.supernet import network_cost
 from nas.tasks import LOSS
@@ -83,14 +80,29 @@ class Ranked:
         return {arch.digest: arch for arch in found}
 
     @cached_property
+    def landmarks(self) -> dict[str, Arch]:
+        """By digest, those that are trained for a short time only; fewer than asked for if the space has no more."""
+        cfg, space = self.job.settings.rank, self.job.space
+        wanted = cfg.landmarks + len(self.archs) if cfg.landmarks else 0
+        seed = f"{cfg.seed}/landmarks"
+        found = choose(space, wanted, lambda arch: self.cost(arch)[0], bins=cfg.bins, seed=seed) if wanted else []
+        others = [arch for arch in found if arch.digest not in self.archs]
+        return {arch.digest: arch for arch in others[: cfg.landmarks]}
+
+    @cached_property
     def largest(self) -> Arch:
         """Trained beside them: what sharing weights costs the subnet that all others are taught by."""
         return self.job.space.largest()
 
     @cached_property
     def archs(self) -> dict[str, Arch]:
-        """All that are trained."""
+        """All that are trained for the whole time."""
         return {**self.ranked, self.largest.digest: self.largest}
+
+    @cached_property
+    def everyone(self) -> dict[str, Arch]:
+        """All that are trained."""
+        return {**self.archs, **self.landmarks}
 
     @cached_property
     def supernet(self) -> str:
@@ -103,9 +115,11 @@ class Ranked:
         """What the evidence depends on."""
         cfg = self.job.settings.rank
         settings = {"seeds": list(cfg.seeds), "bins": cfg.bins, "seed": cfg.seed, "resamples": cfg.resamples}
-        known = {"supernet": self.supernet, "recipe": self.table.recipe.digest}
+        known: dict[str, Any] = {"supernet": self.supernet, "recipe": self.table.recipe.digest}
         if self.short is not None:
             known[SHORT] = self.short.recipe.digest
+        if self.landmarks:
+            known["landmarks"] = list(self.landmarks)
         return {**known, "archs": list(self.ranked), **settings}
 
     def cost(self, arch: Arch) -> tuple[float, float]:
@@ -113,10 +127,15 @@ class Ranked:
         found = network_cost(self.job.space.frame, self.data.shape, arch)
         return float(found.params), float(found.flops)
 
+    @property
+    def shortly(self) -> list[str]:
+        """Digests of those that are trained for a short time as well, or only so."""
+        return [*self.ranked, *self.landmarks]
+
     @cached_property
     def trainings(self) -> list[Training]:
         """All that are asked for: first every arch once."""
-        short = [Training(digest, SHORT_SEED, is_short=True) for digest in self.ranked] if self.short else []
+        short = [Training(digest, SHORT_SEED, is_short=True) for digest in self.shortly] if self.short else []
         return [*(Training(digest, seed) for seed in self.job.settings.rank.seeds for digest in self.archs), *short]
 
     def missing(self) -> list[Training]:
@@ -131,84 +150,11 @@ class Ranked:
             row["digest"]: row for row in log.rows() if place.items() <= row.items() and LOSS in row
         }
         metric = self.job.task.metric.name
-        with track("inherited", len(self.archs), "nets") as progress:
-            for digest, arch in self.archs.items():
+        with track("inherited", len(self.everyone), "nets") as progress:
+            for digest, arch in self.everyone.items():
                 if digest not in known:
                     found = scores(self.job.net, arch, self.job.task, self.data.val)
                     log.append(row := {**place, "digest": digest, "value": found.pop(metric), **found})
                     known[digest] = row
                 progress.advance()
         return known
-
-    def nets(self, failed: Mapping[Training, str]) -> tuple[list[Net], list[dict[str, str]]]:
-        """The nets that have every score, and the others with the reason."""
-        rows, inherited, seeds = self.table.rows(), self.inherited(), self.job.settings.rank.seeds
-        nets, left_out, early = [], [], self._early()
-        edges = size_edges([self.cost(arch)[0] for arch in self.ranked.values()], self.job.settings.rank.bins)
-        for digest, arch in self.archs.items():
-            own = [rows.get((digest, seed)) for seed in seeds]
-            known = (failed.get(Training(digest, seed)) for seed in seeds)
-            reason = next(filter(None, known), _unusable(own, inherited[digest]["value"]))
-            if reason:
-                left_out.append({"digest": digest, "reason": reason})
-            else:
-                further = self._by_loss(inherited[digest]) | early.get(digest, {})
-                nets.append(self._net(arch, [row for row in own if row], inherited[digest]["value"], edges, further))
-        return nets, left_out
-
-    def _net(
-        self, arch: Arch, rows: Sequence[Row], inherited: float | None, edges: list[float], further: Mapping[str, float]
-    ) -> Net:
-        params, flops = self.cost(arch)
-        names = [name for name in rows[0]["proxies"] if all(name in row["proxies"] for row in rows)]
-        proxies = {name: sum(_number(row["proxies"][name]) for row in rows) / len(rows) for name in names}
-        return Net(
-            digest=arch.digest,
-            family=dominant(arch),
-            size_bin=size_bin(params, edges),
-            inherited=_number(inherited),
-            standalone=tuple(float(row["value"]) for row in rows),
-            params=params,
-            flops=flops,
-            proxies={**further, **proxies},
-        )
-
-    def _by_loss(self, inherited: Row) -> dict[str, float]:
-        """The inherited loss, more being better; nothing where the metric is the loss already."""
-        return {LOSS: -_number(inherited[LOSS])} if self.job.task.metric.direction == "maximise" else {}
-
-    def _early(self) -> dict[str, dict[str, float]]:
-        """By digest what a short training gave, more being better, NaN if it failed; empty if none is asked for."""
-        sign = 1.0 if self.job.task.metric.direction == "maximise" else -1.0
-        rows = self.short.rows() if self.short else {}
-        values = {one.digest: rows.get((one.digest, one.seed)) for one in self.trainings if one.is_short}
-        return {digest: {SHORT: sign * _number(row["value"] if row else None)} for digest, row in values.items()}
-
-    def facts(self, nets: Sequence[Net], left_out: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-        """What stands beside the evidence."""
-        recipe, metric = self.table.recipe, self.job.task.metric
-        return {
-            "metric": metric.name,
-            "direction": metric.direction,
-            "steps": recipe.training.steps,
-            "batch_size": recipe.training.batch_size,
-            "lr": recipe.training.lr,
-            "short_steps": self.job.settings.rank.short_steps,
-            "nets": [
-                {**asdict(net), "arch": self.archs[net.digest].to_dict(), "is_ranked": net.digest in self.ranked}
-                for net in nets
-            ],
-            "left_out": list(left_out),
-        }
-
-
-def _unusable(rows: Sequence[Row | None], inherited: float | None) -> str:
-    if any(row is None for row in rows):
-        return "not trained with every seed"
-    if any(row is not None and row["value"] is None for row in rows):
-        return "trained alone, its metric on val is no number: rank.lr may be too high"
-    return "its inherited metric on val is no number" if math.isnan(_number(inherited)) else ""
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value

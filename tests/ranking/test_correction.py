@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.arch import Arch
-from nas.ranking.correction import TRAITS, Correction, Traits, foretold
+from nas.ranking.correction import TRAITS, Correction, Trained, foretold
 from nas.ranking.evidence import CORRECTED, Net, evidence
+from nas.ranking.traits import Traits
 from nas.shapes import ImageShape
 from nas.space import sample
 from tests.spaces import shipped
@@ -21,14 +21,16 @@ SHAPE = ImageShape(channels=1, height=28, width=28, classes=10)
 MADE = Traits(SPACE, SHAPE)
 
 
-def nets(*, traits: float, inherited: float, loss: bool = True, count: int = 36) -> tuple[list[Net], list[Arch]]:
+def nets(
+    *, traits: float, inherited: float, loss: bool = True, count: int = 36, detailed: bool = False, noise: float = 0.0
+) -> Trained:
     """Networks whose quality alone is so much their traits and so much their inherited score."""
     rng, draw = np.random.default_rng(2), random.Random(0)
     archs = list({arch.digest: arch for arch in (sample(SPACE, draw) for _ in range(2 * count))}.values())[:count]
-    made = MADE(archs)
+    made = MADE.detailed(archs) if detailed else MADE(archs)
     own = (made - made.mean(0)) @ rng.normal(size=made.shape[1]) / made.shape[1]
     score = rng.uniform(0.4, 0.7, count)
-    alone = 0.8 + traits * own / np.abs(own).max() + inherited * (score - score.mean())
+    alone = 0.8 + traits * own / np.abs(own).max() + inherited * (score - score.mean()) + noise * rng.normal(size=count)
     found = [
         Net(
             digest=arch.digest,
@@ -42,88 +44,98 @@ def nets(*, traits: float, inherited: float, loss: bool = True, count: int = 36)
         )
         for i, arch in enumerate(archs)
     ]
-    return found, archs
+    return Trained(found, archs)
+
+
+def parted(known: Trained, count: int = 36) -> tuple[Trained, Trained]:
+    """The first ones, and the others after a part of the training: they miss half as much again, to a power."""
+    short = [replace(net, standalone=(1 - 1.5 * (1 - sum(net.standalone) / 2) ** 0.8,)) for net in known.nets[count:]]
+    return Trained(known.nets[:count], known.archs[:count]), Trained(short, known.archs[count:])
+
+
+def taus(found: list[Net], direction: Any = "maximise") -> dict[str, float]:
+    values = {rival.name: rival.tau.value for rival in evidence(found, None, direction=direction, resamples=100).rivals}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 @pytest.mark.parametrize("direction", ["maximise", "minimise"])
 def test_left_out_networks_are_foretold_in_the_units_of_the_metric(direction: Any) -> None:
-    found = foretold(MADE, *nets(traits=0.1, inherited=0.2), direction)
-    study = evidence(found, None, direction=direction, resamples=100)
-    rivals = {rival.name: rival.tau.value for rival in study.rivals}
-    assert rivals[CORRECTED] is not None and rivals[TRAITS] is not None
-    assert rivals[CORRECTED] > 0.9 > 0.85 > rivals[TRAITS]
-    assert study.corrected_error is not None and study.corrected_error < 2
+    found = foretold(MADE, nets(traits=0.1, inherited=0.2), direction)
+    assert taus(found, direction)[CORRECTED] > 0.9 > 0.85 > taus(found, direction)[TRAITS]
+    error = evidence(found, None, direction=direction, resamples=100).corrected_error
+    assert error is not None and error < 2
     sign = 1 if direction == "maximise" else -1
     assert all(abs(sign * net.proxies[CORRECTED] - net.standalone[0]) < 0.05 for net in found)
 
 
 def test_a_supernet_that_says_nothing_is_not_better_than_traits() -> None:
-    found = foretold(MADE, *nets(traits=0.1, inherited=0.0), "maximise")
-    rivals = {rival.name: rival.tau.value for rival in evidence(found, None, direction="maximise").rivals}
-    assert rivals[TRAITS] is not None and rivals[TRAITS] > 0.8
-    assert rivals[CORRECTED] is not None and abs(rivals[CORRECTED] - rivals[TRAITS]) < 0.1
+    found = taus(foretold(MADE, nets(traits=0.1, inherited=0.0), "maximise"))
+    assert found[TRAITS] > 0.8 and abs(found[CORRECTED] - found[TRAITS]) < 0.1
+
+
+@pytest.mark.parametrize("direction", ["maximise", "minimise"])
+def test_landmarks_tell_what_few_whole_trainings_cannot(direction: Any) -> None:
+    """What comes first and last decides here, too, and each whole training is off by a third of what it decides."""
+    known, landmarks = parted(nets(traits=0.1, inherited=0.2, count=180, detailed=True, noise=0.005))
+    without = taus(foretold(MADE, known, direction), direction)
+    found = foretold(MADE, known, direction, landmarks)
+    assert taus(found, direction)[CORRECTED] > max(0.85, without[CORRECTED] + 0.05)
+    assert taus(found, direction)[TRAITS] > without[TRAITS]
+    error = evidence(found, None, direction=direction, resamples=100).corrected_error
+    assert error is not None and error < 2, "in the units of whole trainings"
 
 
 def test_chance_is_not_reversed() -> None:
-    known, archs = nets(traits=0.0, inherited=0.0)
-    noise = np.random.default_rng(7).normal(size=len(known))
-    found = foretold(
-        MADE, [replace(n, standalone=(x, x)) for n, x in zip(known, noise, strict=True)], archs, "maximise"
-    )
-    rivals = {rival.name: rival.tau.value for rival in evidence(found, None, direction="maximise").rivals}
-    assert rivals[TRAITS] is not None and rivals[CORRECTED] is not None
-    assert min(rivals[TRAITS], rivals[CORRECTED]) > -0.4
+    known = nets(traits=0.0, inherited=0.0)
+    noise = np.random.default_rng(7).normal(size=len(known.nets))
+    chance = [replace(net, standalone=(x, x)) for net, x in zip(known.nets, noise, strict=True)]
+    found = taus(foretold(MADE, Trained(chance, known.archs), "maximise"))
+    assert min(found[TRAITS], found[CORRECTED]) > -0.4
 
 
-def test_no_training_of_its_own_reaches_a_left_out_network() -> None:
-    known, archs = nets(traits=0.1, inherited=0.2)
-    better = [replace(known[0], standalone=(0.9, 0.9)), *known[1:]]
+@pytest.mark.parametrize("marked", [False, True])
+def test_no_training_of_its_own_reaches_a_left_out_network(marked: bool) -> None:
+    known, landmarks = parted(nets(traits=0.1, inherited=0.2, count=80))
+    first = known.nets[0]
+    better = Trained([replace(first, standalone=(0.9, 0.9)), *known.nets[1:]], known.archs)
     for name in (TRAITS, CORRECTED):
-        before, after = (foretold(MADE, group, archs, "maximise")[0].proxies[name] for group in (known, better))
+        before, after = (
+            foretold(MADE, group, "maximise", landmarks if marked else None)[0].proxies[name]
+            for group in (known, better)
+        )
         # of its own training only what the mean of all owes to it
-        shift = np.log(0.1 / (1 - sum(known[0].standalone) / 2)) / len(known)
+        shift = np.log(0.1 / (1 - sum(first.standalone) / 2)) / len(known.nets)
         assert np.log((1 - after) / (1 - before)) == pytest.approx(shift)
 
 
 def test_no_expectation_is_beyond_the_metrics_range() -> None:
-    known, archs = nets(traits=0.1, inherited=0.2)
-    fitted = Correction.fit(MADE, "accuracy", "maximise", known, archs)
+    known = nets(traits=0.1, inherited=0.2)
+    fitted = Correction.fit(MADE, "accuracy", "maximise", known)
     for inherited in (0.0, 0.5, 1.0):
         assert fitted(SPACE.largest(), {"accuracy": inherited, "loss": 0.0}) < 1
-    perfect = [replace(net, standalone=(1.0, 1.0)) for net in known]
-    fitted = Correction.fit(MADE, "accuracy", "maximise", perfect, archs)
-    assert fitted(archs[0], {"accuracy": 0.5, "loss": 1.0}) == pytest.approx(0.999)
+    perfect = Trained([replace(net, standalone=(1.0, 1.0)) for net in known.nets], known.archs)
+    fitted = Correction.fit(MADE, "accuracy", "maximise", perfect)
+    assert fitted(known.archs[0], {"accuracy": 0.5, "loss": 1.0}) == pytest.approx(0.999)
 
 
 def test_nothing_is_off_where_there_is_no_correction() -> None:
-    known, _ = nets(traits=0.1, inherited=0.2)
-    assert evidence(known, None, direction="maximise", resamples=100).corrected_error is None
+    known = nets(traits=0.1, inherited=0.2)
+    assert evidence(known.nets, None, direction="maximise", resamples=100).corrected_error is None
 
 
+@pytest.mark.parametrize("marked", [False, True])
 @pytest.mark.parametrize("loss", [True, False])
-def test_what_was_written_corrects_as_what_was_found(loss: bool) -> None:
-    known, archs = nets(traits=0.1, inherited=0.2, loss=loss)
-    fitted = Correction.fit(MADE, "accuracy", "maximise", known, archs)
-    rows = [
-        {**asdict(net), "arch": arch.to_dict(), "is_ranked": i > 0}
-        for i, (net, arch) in enumerate(zip([known[0], *known], [archs[0], *archs], strict=True))
-    ]
-    read = Correction.read(MADE, json.loads(json.dumps({"metric": "accuracy", "direction": "maximise", "nets": rows})))
+def test_what_was_written_corrects_as_what_was_found(loss: bool, marked: bool) -> None:
+    known, landmarks = parted(nets(traits=0.1, inherited=0.2, loss=loss, count=80))
+    fitted = Correction.fit(MADE, "accuracy", "maximise", known, landmarks if marked else None)
+    pairs = list(zip([known.nets[0], *known.nets], [known.archs[0], *known.archs], strict=True))
+    rows = [{**asdict(net), "arch": arch.to_dict(), "is_ranked": i > 0} for i, (net, arch) in enumerate(pairs)]
+    marks = [{**asdict(net), "arch": arch.to_dict()} for net, arch in zip(landmarks.nets, landmarks.archs, strict=True)]
+    written = {"metric": "accuracy", "direction": "maximise", "nets": rows, **({"landmarks": marks} if marked else {})}
+    read = Correction.read(MADE, json.loads(json.dumps(written)))
     travelled = pickle.loads(pickle.dumps(read))
-    for net, arch in zip(known[:5], archs, strict=False):
+    for net, arch in zip(known.nets[:5], known.archs, strict=False):
         scores = {"accuracy": net.inherited, "loss": 2 * net.inherited}
         assert fitted(arch, scores) == read(arch, scores) == travelled(arch, scores)
         assert fitted(arch, scores) == pytest.approx(net.standalone[0], abs=0.05)
     assert fitted.has_loss == loss
-
-
-def test_traits_of_stages_are_means_over_blocks() -> None:
-    space = shipped("image_pyramid")
-    arch = space.largest()
-    made = Traits(space, replace(SHAPE, height=32, width=32))([arch])
-    names = space.operator_names()
-    assert made.shape == (1, 5 + len(names))
-    assert made[0, 2] == len(arch.blocks)
-    widths = [np.log(stage.embed_dim) for stage in arch.stages for _ in stage.blocks]
-    assert made[0, 3] == pytest.approx(np.mean(widths))
-    assert made[0, 5:].sum() == pytest.approx(1)
