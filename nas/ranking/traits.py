@@ -28,17 +28,18 @@ class Traits:
         return np.array([[*self._general(arch), *self._ends(arch)] for arch in archs], dtype=np.float64)
 
     def _general(self, arch: Arch) -> list[float]:
+        """Means over no blocks are 0."""
         cost, blocks = network_cost(self.space.frame, self.shape, arch), arch.blocks
-        widths = [np.log(stage.embed_dim) for stage in arch.stages for _ in stage.blocks]
-        hidden = [block.ffn.ratio for block in blocks]
+        count = max(1, len(blocks))
+        width = sum(np.log(stage.embed_dim) * len(stage.blocks) for stage in arch.stages) / count
+        hidden = sum(block.ffn.ratio for block in blocks) / count
         used = [block.operator.name for block in blocks]
-        shares = [used.count(name) / len(used) for name in self.space.operator_names()]
-        general = [np.log(cost.params), np.log(cost.flops), len(blocks), np.mean(widths), np.mean(hidden)]
-        return [float(value) for value in (*general, *shares)]
+        shares = [used.count(name) / count for name in self.space.operator_names()]
+        return [np.log(cost.params), np.log(cost.flops), len(blocks), width, hidden, *shares]
 
     def _ends(self, arch: Arch) -> list[float]:
-        """A network of one block has a first one and no last one."""
-        names, (first, *others) = self.space.operator_names(), arch.blocks
-        last = others[-1].operator.name if others else None
-        marks = [first.operator.name == name for name in names] + [last == name for name in names]
-        return [*map(float, marks), float(first.ffn.ratio), float(arch.blocks[-1].ffn.ratio)]
+        """A network of one block has a first one and no last one; its FFN is at both ends."""
+        names, blocks = self.space.operator_names(), arch.blocks
+        ends = (blocks[0].operator.name if blocks else None, blocks[-1].operator.name if blocks[1:] else None)
+        hidden = [blocks[place].ffn.ratio if blocks else 0.0 for place in (0, -1)]
+        return [*(float(end == name) for end in ends for name in names), *hidden]

@@ -11,7 +11,7 @@ from nas.job import Job
 from nas.progress import track
 from nas.ranking.alone import Recipe, Row, Standalone
 from nas.ranking.choose import choose
-from nas.ranking.settings import LEAST_ARCHS, SHORT_SEED
+from nas.ranking.settings import LEAST_ARCHS, LEAST_LANDMARKS, SHORT_SEED
 from nas.supernet import network_cost
 from nas.tasks import LOSS
 from nas.train import scores, weights_digest
@@ -81,13 +81,19 @@ class Ranked:
 
     @cached_property
     def landmarks(self) -> dict[str, Arch]:
-        """By digest, those that are trained for a short time only; fewer than asked for if the space has no more."""
+        """By digest, those that are trained for a short time only; `ConfigError` if the space has too few."""
         cfg, space = self.job.settings.rank, self.job.space
-        wanted = cfg.landmarks + len(self.archs) if cfg.landmarks else 0
-        seed = f"{cfg.seed}/landmarks"
-        found = choose(space, wanted, lambda arch: self.cost(arch)[0], bins=cfg.bins, seed=seed) if wanted else []
-        others = [arch for arch in found if arch.digest not in self.archs]
-        return {arch.digest: arch for arch in others[: cfg.landmarks]}
+        if not cfg.landmarks:
+            return {}
+        wanted, seed = cfg.landmarks + len(self.archs), f"{cfg.seed}/landmarks"
+        found = choose(space, wanted, lambda arch: self.cost(arch)[0], bins=cfg.bins, seed=seed)
+        others = [arch for arch in found if arch.digest not in self.archs][: cfg.landmarks]
+        if len(others) < LEAST_LANDMARKS:
+            raise ConfigError(
+                f"landmarks must be {LEAST_LANDMARKS} or more beside the archs that are ranked, and space "
+                f"{space.frame.name!r} gave {len(others)}: use a larger space, or rank.landmarks=0"
+            )
+        return {arch.digest: arch for arch in others}
 
     @cached_property
     def largest(self) -> Arch:

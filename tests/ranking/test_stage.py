@@ -173,6 +173,51 @@ def test_short_trainings_must_be_short(run: Run) -> None:
         stage(job(run, short_steps=5))
 
 
+def test_landmarks_are_trained_for_a_short_time_and_correct(
+    run: Run, no_trials: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = job(run, short_steps=2, landmarks=20)
+    study = Ranked(made)
+    assert len(study.landmarks) == 20 and not set(study.landmarks) & set(study.archs)
+    assert [one for one in study.missing() if one.digest in study.landmarks] == [
+        (digest, SHORT_SEED, True) for digest in study.landmarks
+    ]
+    failing, diverged, *others = study.landmarks
+    fill(made, without=((failing, SHORT_SEED),), **{f"at_{diverged}_{SHORT_SEED}": {"value": None}})
+    stage(made)
+    assert no_trials == [[f"arch={failing},seed={SHORT_SEED},short"]]
+    found = run.read_json("rank/evidence.json")
+    assert found["asked"]["landmarks"] == list(study.landmarks) and found["overall"]["nets"] == 9
+    assert [net["digest"] for net in found["landmarks"]] == others
+    for net in found["landmarks"]:
+        arch = Arch.from_dict(net["arch"])
+        assert net["standalone"] == [value(net["digest"], SHORT_SEED)]
+        assert {"accuracy": net["inherited"], "loss": -net["proxies"]["loss"]} == plain(made, arch)
+    said = report.ranking_text(run)
+    assert said.count("18 landmarks and the others") == 3 and said in capsys.readouterr().err
+    without = {rival["name"]: rival["tau"]["value"] for rival in found["rivals"]}
+    stage(job(run, short_steps=2))
+    again = run.read_json("rank/evidence.json")
+    assert again["landmarks"] == [] and "landmarks" not in again["asked"]
+    assert without["corrected"] != {rival["name"]: rival["tau"]["value"] for rival in again["rivals"]}["corrected"]
+
+
+def test_too_few_landmarks_are_refused(run: Run) -> None:
+    made = job(run, short_steps=2, landmarks=16)
+    missing = tuple((digest, SHORT_SEED) for digest in list(Ranked(made).landmarks)[:1])
+    fill(made, without=missing)
+    with pytest.raises(MeasurementError, match="16 or more that were trained, and 15 of 16 were.*rank.landmarks=0"):
+        stage(made)
+    assert not (run.path / "rank/evidence.json").exists()
+    small = job(run, short_steps=2, landmarks=16)
+    study = Ranked(small)
+    space = shipped("digits_tiny")
+    # what is ranked is chosen, then the space has no more
+    small.__dict__["space"], _ = space.only(space.largest()), study.archs
+    with pytest.raises(ConfigError, match="'digits_tiny' gave 0: use a larger space, or rank.landmarks=0"):
+        _ = study.landmarks
+
+
 def test_what_cannot_be_used_is_left_out_and_said(
     run: Run, no_trials: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from nas.ranking.traits import Traits
 from nas.shapes import ImageShape
+from nas.space.space import settle
 from tests.spaces import shipped
 
 SHAPE = ImageShape(channels=1, height=28, width=28, classes=10)
@@ -37,3 +38,11 @@ def test_details_are_the_operators_and_ffns_at_both_ends() -> None:
         assert list(made[row, -2:]) == [arch.blocks[0].ffn.ratio, arch.blocks[-1].ffn.ratio]
     assert names[last[0].argmax()] == largest.blocks[-1].operator.name
     assert len(smallest.blocks) == 1 and last[1].sum() == 0, "one block is the first, not the last"
+
+
+def test_a_network_without_blocks_has_traits() -> None:
+    space = shipped("digits_tiny")
+    traits, names = Traits(space, replace(SHAPE, height=8, width=8)), space.operator_names()
+    made = traits.detailed([settle(space, [(stage.embed_dims[-1], []) for stage in space.stages])])
+    assert np.isfinite(made).all() and (made[0, :2] > 0).all() and not made[0, 2:].any()
+    assert made.shape == (1, 5 + 3 * len(names) + 2)
