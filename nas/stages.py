@@ -22,6 +22,7 @@ from nas.profiling.table import device_rows
 from nas.progress import say, show, terminal_width
 from nas.run import Run
 from nas.searching import finish_front, run_search, summary, violations
+from nas.searching.objectives import STANDALONE
 from nas.settings import Settings
 from nas.teamwork import check_team, train_together
 from nas.train import train_supernet
@@ -31,7 +32,7 @@ from nas.winners import chosen, latencies, measured, named, retrain_all, retrain
 CARD, DEVICE, OPERATORS = "profile/card.json", "profile/device.json", "profile/operators.json"
 LENGTHS = "profile/lengths.json"
 TIMED = ("run", "profile", "search")
-CHAIN = ("train", "profile", "fit", "search", "retrain", "export", "report")
+CHAIN = ("train", "rank", "profile", "fit", "search", "retrain", "export", "report")
 
 
 def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bool = False) -> None:
@@ -47,7 +48,7 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
     record = f"tune/{asked.tune.name}/run.json" if stage == "tune" else "run.json"
     before = job.run.read_json(record, {})
     _introduce(job.run, record, before, asked, overrides)
-    names = [name for name in CHAIN if not _is_settled(job, name)] if stage == "run" else [stage]
+    names = [name for name in CHAIN if _is_due(job, name)] if stage == "run" else [stage]
     for name in names:
         try:
             with job.run.stage(name), looking_on(name, job):
@@ -169,9 +170,12 @@ STAGES: dict[str, Callable[[Job], None]] = {
 }
 
 
-def _is_settled(job: Job, stage: str) -> bool:
-    """Whether a chain must leave a stage alone: new measurements would move the predictions under a search."""
-    return stage in ("profile", "fit") and (job.run.path / CARD).exists()
+def _is_due(job: Job, stage: str) -> bool:
+    """Whether a chain does a stage: the ranking if the search goes by it, and no measurements that would move the
+    predictions under a search."""
+    if stage == "rank":
+        return STANDALONE in job.settings.search.objectives
+    return stage not in ("profile", "fit") or not (job.run.path / CARD).exists()
 
 
 def _introduce(run: Run, record: str, known: Mapping[str, Any], asked: Settings, overrides: Sequence[str]) -> None:

@@ -85,3 +85,31 @@ def test_it_needs_a_supernet_and_seeds(tmp_path: Path) -> None:
     ):
         result = call("rank", "experiment=digits", f"run.dir={tmp_path / 'x'}", *args)
         assert result.returncode == 2 and said in result.stderr and "Traceback" not in result.stderr, result.stderr
+
+
+def test_a_search_by_standalone_scores_ranks_first(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    result = call(
+        "run",
+        "experiment=digits",
+        f"run.dir={folder}",
+        *SHORT,
+        "rank.short_steps=10",
+        "rank.landmarks=16",
+        "train.steps=60",
+        "profile.minutes=0.05",
+        "search.objectives=[standalone,latency_ms]",
+        "search.budget=30",
+        "retrain.steps=10",
+        "retrain.count=1",
+        "export.formats=[pt2]",
+    )
+    assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
+    assert result.stderr.index("inherited scores, corrected by 16 landmarks") < result.stderr.index("search ")
+    found = json.loads((folder / "rank/evidence.json").read_text())
+    assert len(found["landmarks"]) == 16 and all(len(net["standalone"]) == 1 for net in found["landmarks"])
+    front = json.loads((folder / "search/main/front.json").read_text())
+    assert front and all(0 < row["measured"]["standalone"] < 1 for row in front)
+    # a second call finds everything done
+    again = call("run", f"run.dir={folder}")
+    assert again.returncode == 0 and "left to do" not in again.stderr, again.stderr
