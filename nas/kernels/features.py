@@ -15,11 +15,6 @@ YAT = 2.0 + 1e-2
 """c of the kernel x^2 / (c - 2 x) of unit vectors at cosine x."""
 
 
-def elu_plus_one(x: Tensor) -> Tensor:
-    """elu(x) + 1, positive. Source: Transformers are RNNs, 2020."""
-    return F.elu(x) + 1.0
-
-
 def relu(x: Tensor) -> Tensor:
     """max(x, 0) and a trace that keeps sums of features positive."""
     return F.relu(x) + 1e-6

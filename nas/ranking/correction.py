@@ -3,7 +3,7 @@
 A cheap approximation and a few exact results together say more than either ("Predicting the Output from a Complex
 Computer Code When Fast Approximations Are Available", 2000). The exact results are whole standalone trainings, the
 approximations inherited scores and traits. Landmarks stand between them: from scores and traits a Gaussian process
-foretells what a short training would give, and a line leads from there to the whole one.
+foretells what a short training would give, and a regression on that and on size leads to the whole one.
 """
 
 import warnings
@@ -89,8 +89,9 @@ class Early:
         """`[N, F]`, of inherited scores `[N, 0 to 2]`."""
         if self.process is None:
             return np.hstack([inherited, self.traits(archs)])
-        found: Array = self.process.predict(np.hstack([inherited, self.traits.detailed(archs)]))
-        return found[:, None]
+        found = self.process.predict(np.hstack([inherited, self.traits.detailed(archs)]))
+        # what the rest of a training adds differs with size
+        return np.hstack([found[:, None], self.traits.sizes(archs)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ def test_traits_of_stages_are_means_over_blocks() -> None:
     names = space.operator_names()
     assert made.shape == (1, 5 + len(names))
     assert made[0, 2] == len(arch.blocks)
+    assert np.array_equal(made[:, :3], Traits(space, replace(SHAPE, height=32, width=32)).sizes([arch]))
     widths = [np.log(stage.embed_dim) for stage in arch.stages for _ in stage.blocks]
     assert made[0, 3] == pytest.approx(np.mean(widths))
     assert made[0, 5:].sum() == pytest.approx(1)
