@@ -2,18 +2,21 @@
 
 python -m analysis.studies.step_cost vision|language [train.recipe.setting=value …]
 
-Time: steps of both in turn, one thread, median and quartiles of the ratio of their processor times. Memory: the peak of
-a process that does twenty steps, less what it held before it built the network; also of the largest network of each
-operator family, since some need more for a batch than the largest architecture's first operator.
+Time: steps of both in turn, one thread, median and quartiles of the ratio of their processor times. Memory: the most
+that tensors hold in twenty steps, weights and the optimiser's moments among them; beside it how far a process grows
+that does these steps, with what its allocator keeps. Also of the largest network of each operator family, since some
+need more for a batch than the largest architecture's first operator.
 """
 
 import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from analysis.studies.settings import composed
 from nas import data
@@ -44,11 +47,12 @@ def main(task: str, *overrides: str) -> None:
     print(f"supernet        {statistics.median(one for one, _ in times):7.1f} ms")
     print(f"ratio           {middle:.2f} [{low:.2f}, {high:.2f}], of the means {mean:.2f}")
     families = load_space(settings.space).anchors()
-    peaks = {kind: measured(task, kind, overrides) for kind in (*KINDS, *families)}
-    print("memory          " + ", ".join(f"{kind} {peak:.0f} MiB" for kind, peak in peaks.items()))
-    hungriest = max(families, key=peaks.__getitem__)
-    print(f"ratio           {peaks['supernet'] / peaks['largest']:.2f} to the largest", end="")
-    print(f", {peaks['supernet'] / peaks[hungriest]:.2f} to the largest of {hungriest}")
+    for what in ("tensors", "process"):
+        peaks = {kind: measured(what, task, kind, overrides) for kind in (*KINDS, *families)}
+        print(f"{what:<16}" + ", ".join(f"{kind} {peak:.0f} MiB" for kind, peak in peaks.items()))
+        hungriest = max(families, key=peaks.__getitem__)
+        print(f"ratio           {peaks['supernet'] / peaks['largest']:.2f} to the largest", end="")
+        print(f", {peaks['supernet'] / peaks[hungriest]:.2f} to the largest of {hungriest}")
 
 
 def trainer(settings: Settings, kind: str) -> Trainer:
@@ -71,13 +75,13 @@ def spent(one: Trainer, step: int) -> float:
     return 1e3 * (time.thread_time() - start)
 
 
-def measured(task: str, kind: str, overrides: tuple[str, ...]) -> float:
+def measured(what: str, task: str, kind: str, overrides: tuple[str, ...]) -> float:
     """MiB of a process of its own."""
-    command = [sys.executable, "-m", "analysis.studies.step_cost", "--memory", task, kind, *overrides]
+    command = [sys.executable, "-m", "analysis.studies.step_cost", f"--{what}", task, kind, *overrides]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def memory(task: str, kind: str, *overrides: str) -> None:
+def process(task: str, kind: str, *overrides: str) -> None:
     """Prints how far the process grew."""
     settings = composed(f"experiment=rank_{task}", *overrides)
     data.load(settings.data)
@@ -89,6 +93,29 @@ def memory(task: str, kind: str, *overrides: str) -> None:
     print(peak_mib() - before)
 
 
+def tensors(task: str, kind: str, *overrides: str) -> None:
+    """Prints the most that tensors held at once."""
+    one = trainer(composed(f"experiment=rank_{task}", *overrides), kind)
+    for step in range(WARM):
+        one.step(step)
+    # a step ends with its gradients, and the next one begins without them
+    lasting = 3 * sum(parameter.nbytes for parameter in one.net.parameters())
+    print((lasting + max(transient(one, step) for step in range(WARM, WARM + STEPS))) / 2**20)
+
+
+def transient(one: Trainer, step: int) -> int:
+    """Most bytes of what a step allocated and had not freed."""
+    one.optimiser.zero_grad(set_to_none=True)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
+        one.step(step)
+    held = most = 0
+    events = (event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]")
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
 def peak_mib() -> float:
     """Most resident memory of this process, as Linux counts it."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -96,7 +123,5 @@ def peak_mib() -> float:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--memory":
-        memory(*sys.argv[2:])
-    else:
-        main(*sys.argv[1:])
+    first, *rest = sys.argv[1:]
+    {"--process": process, "--tensors": tensors}.get(first, partial(main, first))(*rest)

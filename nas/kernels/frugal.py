@@ -24,7 +24,7 @@ def causal_product(q: Tensor, k: Tensor, v: Tensor, log_weights: Tensor | None =
     if _learns(*(x for x in (q, k, v, log_weights) if x is not None)):
         product: Tensor = _CausalProduct.apply(q, k, v, log_weights)  # type: ignore[no-untyped-call]
         return product
-    return _weigh(q @ k.transpose(-1, -2), log_weights) @ v
+    return _weighed(q, k, log_weights) @ v
 
 
 def elu_plus_one(x: Tensor) -> Tensor:
@@ -40,25 +40,29 @@ def _learns(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
 
 
-def _weigh(products: Tensor, log_weights: Tensor | None) -> Tensor:
-    return products.tril() if log_weights is None else products * log_weights.exp()
+def _weighed(rows: Tensor, columns: Tensor, log_weights: Tensor | None) -> Tensor:
+    products = rows @ columns.transpose(-1, -2)
+    return products.tril_() if log_weights is None else products.mul_(log_weights.exp())
 
 
 class _CausalProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, log_weights: Tensor | None) -> Tensor:
         ctx.save_for_backward(q, k, v, log_weights)
-        return _weigh(q @ k.transpose(-1, -2), log_weights) @ v
+        weighed: Tensor = _weighed(q, k, log_weights) @ v
+        return weighed.to(v.dtype)  # a mixed-precision product, and the gradient would have its type
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         q, k, v, log_weights = ctx.saved_tensors
-        weighed = _weigh(q @ k.transpose(-1, -2), log_weights)
-        of_weighed = grad @ v.transpose(-1, -2)
-        of_logs = (of_weighed * weighed).sum_to_size(log_weights.shape) if ctx.needs_input_grad[3] else None
-        of_products = _weigh(of_weighed, log_weights)
-        return of_products @ k, of_products.transpose(-1, -2) @ q, weighed.transpose(-1, -2) @ grad, of_logs
+        weights, of_logs = _weighed(q, k, log_weights), None
+        of_v = weights.transpose(-1, -2) @ grad
+        if ctx.needs_input_grad[3]:
+            of_logs = weights.mul_(grad @ v.transpose(-1, -2)).sum_to_size(log_weights.shape)
+        del weights  # as large as what follows
+        of_products = _weighed(grad, v, log_weights)
+        return of_products @ k, of_products.transpose(-1, -2) @ q, of_v, of_logs
 
 
 class _EluPlusOne(torch.autograd.Function):

@@ -81,9 +81,9 @@ def chunked(
     decay = None if log_decay is None else _split(_per_token(log_decay, tokens).to(v.dtype).unsqueeze(-1), size)[..., 0]
     first = None if initial_state is None else torch.cat([initial_state.matrix, initial_state.total.unsqueeze(-1)], -1)
     inside, states = _chunk_terms(k, values, decay, first)
-    reach = q if decay is None else q * decay.cumsum(-1).exp().unsqueeze(-1)
-    within = causal_product(q, k, values, inside)
-    out = (within + reach @ states[:, :, :-1]).flatten(2, 3)[:, :, :tokens]
+    before = q @ states[:, :, :-1]
+    before = before if decay is None else before * decay.cumsum(-1).exp().unsqueeze(-1)
+    out = (causal_product(q, k, values, inside) + before).flatten(2, 3)[:, :, :tokens]
     result = _divide(out[..., :-1], out[..., -1:]) if normalize else out[..., :-1]
     return result.to(dtype), State(states[:, :, -1, :, :-1], states[:, :, -1, :, -1])
 

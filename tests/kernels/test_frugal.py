@@ -93,3 +93,16 @@ def test_half_precision_keeps_its_type() -> None:
     x = torch.randn(4, 8, dtype=torch.bfloat16, requires_grad=True)
     mapped = elu_plus_one(x)
     assert mapped.dtype == torch.bfloat16 and torch.autograd.grad(mapped.sum(), x)[0].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+def test_mixed_precision_has_gradients_in_the_type_of_what_is_given(weighed: bool) -> None:
+    q, k, v, logs = (x.detach().float().requires_grad_() for x in drawn())
+    given = (q, k, v, logs) if weighed else (q, k, v)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = causal_product(*given)
+        loss = (found * found).sum()
+    found_grads, wanted = torch.autograd.grad(loss, given), torch.autograd.grad((plain(*given) ** 2).sum(), given)
+    for own, reference in zip(found_grads, wanted, strict=True):
+        assert own.dtype == torch.float32
+        torch.testing.assert_close(own, reference, rtol=0.1, atol=0.1 * float(reference.abs().max()))
