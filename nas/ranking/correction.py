@@ -101,18 +101,29 @@ class Correction:
     early: Early
     metric: str
     direction: Direction
-    has_loss: bool
-    """Whether it goes by the inherited loss as well."""
+    columns: int
+    """Inherited scores that it goes by: 0, the metric, or the loss as well."""
     model: Pipeline
 
     @classmethod
     def fit(
-        cls, traits: Traits, metric: str, direction: Direction, known: Trained, landmarks: Trained | None = None
+        cls,
+        traits: Traits,
+        metric: str,
+        direction: Direction,
+        known: Trained,
+        landmarks: Trained | None = None,
+        *,
+        scores: bool = True,
     ) -> "Correction":
-        """From networks that were trained alone for the whole time, and others for a part of it."""
-        early = Early.fit(traits, direction, landmarks, scores=True)
-        table = early(known.inherited(direction), known.archs)
-        return cls(early, metric, direction, known.have_loss, _model().fit(table, known.alone(direction)))
+        """From networks that were trained alone for the whole time, and others for a part of it.
+
+        Without `scores` it is the regression that knows no supernet.
+        """
+        early = Early.fit(traits, direction, landmarks, scores=scores)
+        inherited = known.inherited(direction)[:, : None if scores else 0]
+        model = _model().fit(early(inherited, known.archs), known.alone(direction))
+        return cls(early, metric, direction, inherited.shape[1], model)
 
     @classmethod
     def read(cls, traits: Traits, evidence: Mapping[str, Any]) -> "Correction":
@@ -124,9 +135,8 @@ class Correction:
 
     def __call__(self, arch: Arch, scores: Mapping[str, float]) -> float:
         """What an arch with these inherited scores, by name, is expected to reach alone."""
-        inherited = [_faults(np.array(scores[self.metric]), self.direction)]
-        inherited += [np.log(max(FLOOR, scores[LOSS]))] if self.has_loss else []
-        found = self.model.predict(self.early(np.array([inherited]), [arch]))
+        inherited = [_faults(np.array(scores[self.metric]), self.direction), *_log_loss(scores)][: self.columns]
+        found = self.model.predict(self.early(np.array([inherited]).reshape(1, -1), [arch]))
         return float(_metric(found, self.direction)[0])
 
 
@@ -162,6 +172,10 @@ def _model() -> Any:
 def _process() -> Any:
     kernel = ConstantKernel() * RBF(5.0, (1.0, 1e3)) + WhiteKernel(0.1, (1e-3, 1e1))
     return make_pipeline(StandardScaler(), GaussianProcessRegressor(kernel, normalize_y=True))
+
+
+def _log_loss(scores: Mapping[str, float]) -> list[float]:
+    return [float(np.log(max(FLOOR, scores[LOSS])))] if LOSS in scores else []
 
 
 def _faults(metric: Array, direction: Direction) -> Array:

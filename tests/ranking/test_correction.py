@@ -123,6 +123,14 @@ def test_nothing_is_off_where_there_is_no_correction() -> None:
     assert evidence(known.nets, None, direction="maximise", resamples=100).corrected_error is None
 
 
+def test_without_scores_no_score_counts() -> None:
+    known, landmarks = parted(nets(traits=0.1, inherited=0.2, count=80))
+    for marks in (None, landmarks):
+        fitted = Correction.fit(MADE, "accuracy", "maximise", known, marks, scores=False)
+        low, high = (fitted(known.archs[0], {"accuracy": x, "loss": x}) for x in (0.1, 0.9))
+        assert low == high and 0.6 < low < 1 and fitted.columns == 0
+
+
 @pytest.mark.parametrize("marked", [False, True])
 @pytest.mark.parametrize("loss", [True, False])
 def test_what_was_written_corrects_as_what_was_found(loss: bool, marked: bool) -> None:
@@ -138,4 +146,4 @@ def test_what_was_written_corrects_as_what_was_found(loss: bool, marked: bool) -
         scores = {"accuracy": net.inherited, "loss": 2 * net.inherited}
         assert fitted(arch, scores) == read(arch, scores) == travelled(arch, scores)
         assert fitted(arch, scores) == pytest.approx(net.standalone[0], abs=0.05)
-    assert fitted.has_loss == loss
+    assert fitted.columns == 1 + loss
