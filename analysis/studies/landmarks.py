@@ -2,9 +2,9 @@
 
 python -m analysis.studies.landmarks RUN SEED OTHER
 
-After `nas rank rank.landmarks=N rank.seed=SEED` and `nas rank rank.seed=OTHER` in RUN: two choices of archs. Corrections
-are fitted on drawn parts of one choice and of the landmarks and judged on the whole other choice, in turn; tau is that
-with the mean over seeds alone, mean and standard deviation over draws.
+After `nas rank rank.landmarks=N rank.seed=SEED` and `nas rank rank.seed=OTHER` in RUN: two choices of archs. A
+correction is fitted on drawn parts of one choice and of the landmarks and judged on the whole other choice, in turn;
+tau is that with the mean over seeds alone, mean and standard deviation over draws.
 """
 
 import random
