@@ -135,9 +135,16 @@ class Correction:
 
     def __call__(self, arch: Arch, scores: Mapping[str, float]) -> float:
         """What an arch with these inherited scores, by name, is expected to reach alone."""
-        inherited = [_faults(np.array(scores[self.metric]), self.direction), *_log_loss(scores)][: self.columns]
-        found = self.model.predict(self.early(np.array([inherited]).reshape(1, -1), [arch]))
+        inherited = [_faults(np.array(scores[self.metric]), self.direction), *_log_loss(scores)]
+        found = self.model.predict(self.early(np.array([inherited[: self.columns]]), [arch]))
         return float(_metric(found, self.direction)[0])
+
+    def told(self, net: Net, arch: Arch) -> Net:
+        """A net that taught nothing, with what is expected of it among its proxies."""
+        loss = {LOSS: -net.proxies[LOSS]} if LOSS in net.proxies else {}
+        found = self(arch, {self.metric: net.inherited, **loss})
+        sign = 1.0 if self.direction == "maximise" else -1.0
+        return replace(net, proxies={**net.proxies, CORRECTED: sign * found})
 
 
 def foretold(traits: Traits, known: Trained, direction: Direction, landmarks: Trained | None = None) -> list[Net]:

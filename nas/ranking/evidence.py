@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -98,6 +98,8 @@ class Evidence:
     noise: Noise
     corrected_error: float | None
     """Median per cent by which corrected scores are off, in either direction; None if there are none."""
+    corrected_largest: float | None
+    """The same of the space's largest architecture, which taught nothing."""
 
 
 def evidence(
@@ -120,6 +122,7 @@ def evidence(
         gap=_gap(nets, largest, direction),
         noise=study.noise(),
         corrected_error=study.error(CORRECTED),
+        corrected_largest=None if largest is None else _off(largest, direction),
     )
 
 
@@ -217,6 +220,15 @@ def _gap(nets: Sequence[Net], largest: Net | None, direction: Direction) -> Gap:
     found = [gap for gap in (relative_gap(net, direction) for net in nets) if gap is not None]
     low, median, high = (float(q) for q in np.quantile(found, [0.25, 0.5, 0.75])) if found else (None, None, None)
     return Gap(median=median, low=low, high=high, largest=None if largest is None else relative_gap(largest, direction))
+
+
+def _off(net: Net, direction: Direction) -> float | None:
+    """Per cent by which a net's corrected score is off; None without one."""
+    if CORRECTED not in net.proxies:
+        return None
+    sign = 1.0 if direction == "maximise" else -1.0
+    found = relative_gap(replace(net, inherited=sign * net.proxies[CORRECTED]), direction)
+    return None if found is None else abs(found)
 
 
 def relative_gap(net: Net, direction: Direction) -> float | None:

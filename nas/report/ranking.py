@@ -94,6 +94,8 @@ class Trust:
     gap: Mapping[str, float]
     corrected_error: float | None
     """Median per cent by which corrected scores are off."""
+    corrected_largest: float | None
+    """The same of the largest architecture."""
     landmarks: int
     """Further networks, trained for a short time, that the correction has learnt from."""
     noise: Mapping[str, float]
@@ -121,6 +123,7 @@ def trust(record: Record) -> Trust | None:
         share_of_ceiling=number(found.get("share_of_ceiling")),
         gap=numbers(found.get("gap")),
         corrected_error=number(found.get("corrected_error")),
+        corrected_largest=number(found.get("corrected_largest")),
         landmarks=marks,
         noise=numbers(found.get("noise")),
         left_out=len(rows(found.get("left_out"))),
@@ -156,9 +159,10 @@ def sentences(found: Trust) -> list[str]:
             f"Inherited scores are worse by {gap['median']} (median; quartiles {gap['low']} to {gap['high']}){largest}."
         )
     if found.corrected_error is not None:
+        largest = "" if found.corrected_largest is None else f", the largest's by {found.corrected_largest / 100:.1%}"
         said.append(
             f"Corrected by {_teachers(found.landmarks)} trained alone, they are off by "
-            f"{found.corrected_error / 100:.1%} (median, either way); objective `standalone` searches by that."
+            f"{found.corrected_error / 100:.1%} (median, either way){largest}; objective `standalone` searches by that."
         )
     if {"seeds", "nets"} <= found.noise.keys():
         said.append(

@@ -62,6 +62,7 @@ DOCUMENTED: Mapping[str, str] = {
     "rank.spearman": "the same by Spearman's correlation",
     "rank.ceiling": "tau between halves of the standalone seeds",
     "rank.share_of_ceiling": "tau over it",
+    "rank.corrected_largest": "the same of the space's largest architecture",
     "rank.corrected_error": "per cent by which corrected scores are off standalone ones (median, either way)",
     "rank.within_bins.tau": "tau over pairs of archs of one size",
     "rank.within_families.tau": "tau over pairs of one operator family",

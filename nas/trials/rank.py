@@ -11,7 +11,7 @@ from nas.arch import Arch
 from nas.errors import MeasurementError
 from nas.job import Job
 from nas.progress import say
-from nas.ranking.correction import Trained, foretold
+from nas.ranking.correction import Correction, Trained, foretold
 from nas.ranking.evidence import EVIDENCE, Evidence, Net, evidence
 from nas.ranking.settings import LEAST_ARCHS, LEAST_LANDMARKS
 from nas.ranking.traits import Traits
@@ -55,13 +55,14 @@ def rank_subnets(job: Job) -> None:
 
 def _judged(study: Ranked, nets: Sequence[Net], landmarks: Trained) -> Evidence:
     """What the nets say of inherited scores, and of these with landmarks."""
-    config, direction = study.job.settings.rank, study.job.task.metric.direction
+    config, metric = study.job.settings.rank, study.job.task.metric
     ranked = [net for net in nets if net.digest in study.ranked]
     known = Trained(ranked, [study.ranked[net.digest] for net in ranked])
-    traits = Traits(study.job.space, study.data.shape)
-    ranked = foretold(traits, known, direction, landmarks if landmarks.nets else None)
-    largest = next((net for net in nets if net.digest == study.largest.digest), None)
-    return evidence(ranked, largest, direction=direction, resamples=config.resamples, seed=config.seed)
+    traits, marks = Traits(study.job.space, study.data.shape), landmarks if landmarks.nets else None
+    fitted = Correction.fit(traits, metric.name, metric.direction, known, marks)
+    largest = next((fitted.told(net, study.largest) for net in nets if net.digest == study.largest.digest), None)
+    ranked = foretold(traits, known, metric.direction, marks)
+    return evidence(ranked, largest, direction=metric.direction, resamples=config.resamples, seed=config.seed)
 
 
 def rank_trial(config: Mapping[str, Any]) -> None:
@@ -138,6 +139,7 @@ def _record(job: Job, found: Evidence) -> None:
             "rank.ceiling": found.ceiling.value,
             "rank.share_of_ceiling": found.share_of_ceiling,
             "rank.corrected_error": found.corrected_error,
+            "rank.corrected_largest": found.corrected_largest,
             "rank.within_bins.tau": found.within_bins.value,
             "rank.within_families.tau": found.within_families.value,
             **{f"rank.family.{group.name}.tau": group.tau.value for group in found.families},

@@ -108,6 +108,19 @@ def test_no_training_of_its_own_reaches_a_left_out_network(marked: bool) -> None
         assert np.log((1 - after) / (1 - before)) == pytest.approx(shift)
 
 
+def test_the_largest_is_judged_by_what_it_did_not_teach() -> None:
+    known = nets(traits=0.1, inherited=0.2)
+    largest, others = known.nets[0], Trained(known.nets[1:], known.archs[1:])
+    for direction in ("maximise", "minimise"):
+        told = Correction.fit(MADE, "accuracy", direction, others).told(largest, known.archs[0])
+        found = foretold(MADE, others, direction)
+        off = evidence(found, told, direction=direction, resamples=100).corrected_largest
+        assert off is not None and 0 <= off < 3
+        expected = (1 if direction == "maximise" else -1) * told.proxies[CORRECTED]
+        alone = sum(largest.standalone) / 2
+        assert off == pytest.approx(100 * abs(expected - alone) / alone)
+
+
 def test_no_expectation_is_beyond_the_metrics_range() -> None:
     known = nets(traits=0.1, inherited=0.2)
     fitted = Correction.fit(MADE, "accuracy", "maximise", known)
