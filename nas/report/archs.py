@@ -15,6 +15,7 @@ from nas.report import stacks
 from nas.report.alone import trained_alone
 from nas.report.mixing import mixing_profiles
 from nas.report.read import Point, Record, arch_of
+from nas.searching.objectives import STANDALONE
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.uint32]
@@ -124,6 +125,8 @@ def _quantities(record: Record, found: Found, row: Mapping[str, int], front: Seq
     yield _quantity("measured_ms", "latency, measured, ms", "less", _over(_unknown(count), times), spreads)
     guessed = _over(part + _shift(part, whole), whole)
     yield _quantity("quality", f"{title} (all of val or estimate)", more, guessed, none)
+    surer = {row[p.arch.digest]: p.measured[STANDALONE] for p in record.front if STANDALONE in p.measured}
+    yield _quantity(STANDALONE, f"{title}, expected alone, val", more, _over(_column(points, STANDALONE), surer), none)
     yield _quantity("part", f"{title}, on part of val", more, part, none)
     yield _quantity("alone", f"{title}, trained alone, val", more, _over(_unknown(count), scores), ranges)
     yield from _sizes(record, points, alone={row[d]: one.params for d, one in alone.items() if one.params is not None})

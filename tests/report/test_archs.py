@@ -56,6 +56,25 @@ def test_scores_on_part_of_val_are_brought_to_the_level_of_all_of_it(run: Run) -
     assert harder == pytest.approx(0.5) and _shift(part.values, {}) == 0
 
 
+def test_what_training_is_expected_to_give_is_a_quantity_of_searches_that_went_by_it(run: Run) -> None:
+    assert archs_of(read(run)).quantity("standalone") is None
+    log = run.path / "search/main/archive.jsonl"
+    rows = run.log("search/main/archive.jsonl").rows()
+    log.unlink()
+    for i, row in enumerate(rows):
+        run.log("search/main/archive.jsonl").append({**row, "values": {**row["values"], "standalone": 1 + i / 100}})
+    front = run.read_json("search/main/front.json")
+    front[0]["measured"]["standalone"] = 0.5
+    run.write_json("search/main/front.json", front)
+    found = archs_of(read(run))
+    expected = found.quantity("standalone")
+    assert expected is not None and expected.better == "less" and "expected alone" in expected.title
+    row = {digest: i for i, digest in enumerate(found.digests)}
+    assert expected.values[row[front[0]["digest"]]] == 0.5, "on all of val"
+    first = next(row for row in rows if row["digest"] != front[0]["digest"] and not row.get("error"))
+    assert expected.values[row[first["digest"]]] == np.float32(1 + rows.index(first) / 100)
+
+
 def test_an_empty_run_has_nothing_to_explore(tmp_path: Path) -> None:
     assert explorer(read(Run.at(tmp_path))) is None
 

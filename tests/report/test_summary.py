@@ -35,6 +35,7 @@ def test_what_training_is_expected_to_give_stands_where_nothing_was_trained(tmp_
             == (row["digest"] not in trained)
         )
     assert "~ expected, not trained" in table and "After ~ stands" in found
+    assert "2 bits per byte expected" in found and " expected" not in plain[1].split("After")[0].split("</header>")[0]
 
 
 def test_text_of_an_empty_run_says_what_to_run(tmp_path: Path) -> None:

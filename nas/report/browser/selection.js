@@ -5,7 +5,9 @@ const starting = (columns) => {
   const has = (key, other) => (columns.by.has(key) ? key : other);
   const keys = columns.quantities.map((one) => one.key);
   const x = has("latency_ms", has("params", keys[0]));
-  return { x, y: has("quality", keys.find((key) => key !== x) || x), limits: {}, off: new Set(), find: "", brush: null };
+  // where a search went by what training alone is expected to give, so does the chart
+  const y = has("standalone", has("quality", keys.find((key) => key !== x) || x));
+  return { x, y, limits: {}, off: new Set(), find: "", brush: null };
 };
 
 const matching = (columns, text) => {

@@ -132,10 +132,19 @@ def _runs(found: Comparison) -> str:
 def _best(record: Record, points: Sequence[FrontPoint]) -> dict[str, list[Any]]:
     if not points:
         return {}
-    best = (max if record.is_maximised else min)(points, key=lambda point: point.quality)
+    has_expected = all(point.quality_expected is not None for point in points)
+    best = (max if record.is_maximised else min)(points, key=lambda point: _reached(point, has_expected))
     chosen = {"fastest": points[0], "balanced": next((p for p in points if p.is_knee), points[0]), "best": best}
-    unit = record.metric.replace("_", " ")
-    return {name: [f"{point.latency_ms:.3g} ms, {point.quality:.4g} {unit}"] for name, point in chosen.items()}
+    unit = record.metric.replace("_", " ") + (" expected" if has_expected else "")
+    return {
+        name: [f"{point.latency_ms:.3g} ms, {_reached(point, has_expected):.4g} {unit}"]
+        for name, point in chosen.items()
+    }
+
+
+def _reached(point: FrontPoint, has_expected: bool) -> float:
+    """What the search went by: what training alone is expected to give, or the inherited score."""
+    return point.quality_expected if has_expected and point.quality_expected is not None else point.quality
 
 
 def _worded(value: object, unit: str) -> str:
