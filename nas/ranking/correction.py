@@ -16,7 +16,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -118,12 +117,13 @@ class Correction:
     ) -> "Correction":
         """From networks that were trained alone for the whole time, and others for a part of it.
 
-        Without `scores` it is the regression that knows no supernet.
+        Landmarks count if they foretell left-out ones of `known` better than these do by themselves, which takes short
+        trainings that rank as whole ones do. Without `scores` it is the regression that knows no supernet.
         """
-        early = Early.fit(traits, direction, landmarks, scores=scores)
-        inherited = known.inherited(direction)[:, : None if scores else 0]
-        model = _model().fit(early(inherited, known.archs), known.alone(direction))
-        return cls(early, metric, direction, inherited.shape[1], model)
+        inherited, alone = known.inherited(direction)[:, : None if scores else 0], known.alone(direction)
+        pairs = _tables(traits, known, direction, landmarks, scores=scores)
+        place, model = _best([table for _, table in pairs], alone)
+        return cls(pairs[place][0], metric, direction, inherited.shape[1], model)
 
     @classmethod
     def read(cls, traits: Traits, evidence: Mapping[str, Any]) -> "Correction":
@@ -139,6 +139,11 @@ class Correction:
         found = self.model.predict(self.early(np.array([inherited[: self.columns]]), [arch]))
         return float(_metric(found, self.direction)[0])
 
+    @property
+    def by_landmarks(self) -> bool:
+        """Whether landmarks count."""
+        return self.early.process is not None
+
     def told(self, net: Net, arch: Arch) -> Net:
         """A net that taught nothing, with what is expected of it among its proxies."""
         loss = {LOSS: -net.proxies[LOSS]} if LOSS in net.proxies else {}
@@ -153,19 +158,39 @@ def foretold(traits: Traits, known: Trained, direction: Direction, landmarks: Tr
     `traits` knows nothing but what they are made of, `corrected` their inherited scores as well: whether a supernet is
     worth more than a regression is the difference.
     """
-    sign = 1.0 if direction == "maximise" else -1.0
-    inherited, alone = known.inherited(direction), known.alone(direction)
+    sign, alone = 1.0 if direction == "maximise" else -1.0, known.alone(direction)
     found = {}
     for name, scores in ((TRAITS, False), (CORRECTED, True)):
-        early = Early.fit(traits, direction, landmarks, scores=scores)
-        table = early(inherited[:, : None if scores else 0], known.archs)
-        found[name] = sign * _metric(_left_out(table, alone), direction)
+        tables = [table for _, table in _tables(traits, known, direction, landmarks, scores=scores)]
+        found[name] = sign * _metric(_left_out(tables, alone), direction)
     rows = [{name: float(values[i]) for name, values in found.items()} for i in range(len(known.nets))]
     return [replace(net, proxies={**net.proxies, **row}) for net, row in zip(known.nets, rows, strict=True)]
 
 
-def _left_out(table: Array, alone: Array) -> Array:
-    found = cross_val_predict(_model(), table, alone, cv=LeaveOneOut())
+def _tables(
+    traits: Traits, known: Trained, direction: Direction, landmarks: Trained | None, *, scores: bool
+) -> list[tuple[Early, Array]]:
+    """What regressions may go by: with landmarks between, if there are any, and without."""
+    inherited = known.inherited(direction)[:, : None if scores else 0]
+    ways = (None,) if landmarks is None else (landmarks, None)
+    earlies = [Early.fit(traits, direction, marks, scores=scores) for marks in ways]
+    return [(early, early(inherited, known.archs)) for early in earlies]
+
+
+def _best(tables: Sequence[Array], alone: Array) -> tuple[int, Any]:
+    """Which table foretells left-out rows best, and the regression on all of it."""
+    fits = [_model().fit(table, alone) for table in tables]
+    place = max(range(len(fits)), key=lambda i: float(fits[i][-1].best_score_))
+    return place, fits[place]
+
+
+def _left_out(tables: Sequence[Array], alone: Array) -> Array:
+    """What the other rows let expect of each; they also say which table is best."""
+    found = np.empty(len(alone))
+    for i in range(len(alone)):
+        rest = np.arange(len(alone)) != i
+        place, model = _best([table[rest] for table in tables], alone[rest])
+        found[i] = model.predict(tables[place][i : i + 1])[0]
     others = (alone.sum() - alone) / (len(alone) - 1)
     # without a network of its own the mean is lower the better that one is: that would reverse what is left to chance
     centred: Array = found - others + alone.mean()

@@ -98,6 +98,8 @@ class Trust:
     """The same of the largest architecture."""
     landmarks: int
     """Further networks, trained for a short time, that the correction has learnt from."""
+    idle: int
+    """Those that it did better without."""
     noise: Mapping[str, float]
     left_out: int
 
@@ -109,6 +111,7 @@ def trust(record: Record) -> Trust | None:
     if not overall:
         return None
     nets, asked, marks = rows(found.get("nets")), mapping(found.get("asked")), len(rows(found.get("landmarks")))
+    idle, marks = (0, marks) if found.get("by_landmarks", True) is True else (marks, 0)
     return Trust(
         metric=str(found.get("metric", "")),
         steps=number(found.get("steps")),
@@ -125,6 +128,7 @@ def trust(record: Record) -> Trust | None:
         corrected_error=number(found.get("corrected_error")),
         corrected_largest=number(found.get("corrected_largest")),
         landmarks=marks,
+        idle=idle,
         noise=numbers(found.get("noise")),
         left_out=len(rows(found.get("left_out"))),
     )
@@ -164,6 +168,8 @@ def sentences(found: Trust) -> list[str]:
             f"Corrected by {_teachers(found.landmarks)} trained alone, they are off by "
             f"{found.corrected_error / 100:.1%} (median, either way){largest}; objective `standalone` searches by that."
         )
+    if found.idle:
+        said.append(f"The {found.idle} landmarks do not count: without them left-out networks are foretold better.")
     if {"seeds", "nets"} <= found.noise.keys():
         said.append(
             f"Standard deviation over seeds {found.noise['seeds']:.4g}, over architectures {found.noise['nets']:.4g}."

@@ -45,16 +45,16 @@ def rank_subnets(job: Job) -> None:
     landmarks = results.landmarks()
     _enough(study, nets, left_out)
     _enough_landmarks(study, landmarks)
-    found = _judged(study, nets, landmarks)
-    facts = results.facts(nets, landmarks, left_out)
+    found, by_landmarks = _judged(study, nets, landmarks)
+    facts = {**results.facts(nets, landmarks, left_out), "by_landmarks": by_landmarks}
     job.run.write_json(EVIDENCE, {"format": FORMAT, "asked": asked, **facts, **asdict(found)})
     _record(job, found)
     say(report.ranking_text(job.run))
     say(f"rank      {job.run.path / EVIDENCE}")
 
 
-def _judged(study: Ranked, nets: Sequence[Net], landmarks: Trained) -> Evidence:
-    """What the nets say of inherited scores, and of these with landmarks."""
+def _judged(study: Ranked, nets: Sequence[Net], landmarks: Trained) -> tuple[Evidence, bool]:
+    """What the nets say of inherited scores and of corrected ones, and whether landmarks count for these."""
     config, metric = study.job.settings.rank, study.job.task.metric
     ranked = [net for net in nets if net.digest in study.ranked]
     known = Trained(ranked, [study.ranked[net.digest] for net in ranked])
@@ -62,7 +62,8 @@ def _judged(study: Ranked, nets: Sequence[Net], landmarks: Trained) -> Evidence:
     fitted = Correction.fit(traits, metric.name, metric.direction, known, marks)
     largest = next((fitted.told(net, study.largest) for net in nets if net.digest == study.largest.digest), None)
     ranked = foretold(traits, known, metric.direction, marks)
-    return evidence(ranked, largest, direction=metric.direction, resamples=config.resamples, seed=config.seed)
+    found = evidence(ranked, largest, direction=metric.direction, resamples=config.resamples, seed=config.seed)
+    return found, fitted.by_landmarks
 
 
 def rank_trial(config: Mapping[str, Any]) -> None:

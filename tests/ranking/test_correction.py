@@ -76,13 +76,33 @@ def test_a_supernet_that_says_nothing_is_not_better_than_traits() -> None:
 @pytest.mark.parametrize("direction", ["maximise", "minimise"])
 def test_landmarks_tell_what_few_whole_trainings_cannot(direction: Any) -> None:
     """What comes first and last decides here, too, and each whole training is off by a third of what it decides."""
-    known, landmarks = parted(nets(traits=0.1, inherited=0.2, count=180, detailed=True, noise=0.005))
+    known, landmarks = parted(_detailed())
     without = taus(foretold(MADE, known, direction), direction)
     found = foretold(MADE, known, direction, landmarks)
     assert taus(found, direction)[CORRECTED] > max(0.85, without[CORRECTED] + 0.05)
     assert taus(found, direction)[TRAITS] > without[TRAITS]
     error = evidence(found, None, direction=direction, resamples=100).corrected_error
     assert error is not None and error < 2, "in the units of whole trainings"
+
+
+@pytest.mark.parametrize("direction", ["maximise", "minimise"])
+def test_landmarks_that_mislead_do_not_count(direction: Any) -> None:
+    """Short trainings rank as chance does here."""
+    known, landmarks = parted(nets(traits=0.1, inherited=0.2, count=136))
+    noise = np.random.default_rng(3).uniform(0.3, 0.6, len(landmarks.nets))
+    chance = [replace(net, standalone=(float(x),)) for net, x in zip(landmarks.nets, noise, strict=True)]
+    misleading = Trained(chance, landmarks.archs)
+    assert foretold(MADE, known, direction, misleading) == foretold(MADE, known, direction)
+    fitted = Correction.fit(MADE, "accuracy", direction, known, misleading)
+    plain = Correction.fit(MADE, "accuracy", direction, known)
+    assert not fitted.by_landmarks and not plain.by_landmarks
+    scores = {"accuracy": 0.5, "loss": 1.0}
+    assert fitted(SPACE.largest(), scores) == plain(SPACE.largest(), scores)
+    assert Correction.fit(MADE, "accuracy", direction, *parted(_detailed())).by_landmarks
+
+
+def _detailed() -> Trained:
+    return nets(traits=0.1, inherited=0.2, count=180, detailed=True, noise=0.005)
 
 
 def test_chance_is_not_reversed() -> None:
