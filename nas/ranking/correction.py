@@ -217,4 +217,5 @@ def _faults(metric: Array, direction: Direction) -> Array:
 
 
 def _metric(faults: Array, direction: Direction) -> Array:
-    return 1 - np.exp(faults) if direction == "maximise" else np.exp(faults)
+    # more than all cannot be missing, which a regression does not know
+    return 1 - np.exp(np.minimum(faults, 0.0)) if direction == "maximise" else np.exp(faults)

@@ -146,6 +146,9 @@ def test_no_expectation_is_beyond_the_metrics_range() -> None:
     fitted = Correction.fit(MADE, "accuracy", "maximise", known)
     for inherited in (0.0, 0.5, 1.0):
         assert fitted(SPACE.largest(), {"accuracy": inherited, "loss": 0.0}) < 1
+    # scores far below any that taught, of a correction that goes by them
+    hopeless = Correction.fit(MADE, "accuracy", "maximise", nets(traits=0.0, inherited=3.0))
+    assert hopeless(known.archs[0], {"accuracy": -1e3, "loss": 1e3}) == 0
     perfect = Trained([replace(net, standalone=(1.0, 1.0)) for net in known.nets], known.archs)
     fitted = Correction.fit(MADE, "accuracy", "maximise", perfect)
     assert fitted(known.archs[0], {"accuracy": 0.5, "loss": 1.0}) == pytest.approx(0.999)
