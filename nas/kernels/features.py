@@ -2,17 +2,29 @@
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from nas.errors import ConfigError
+from nas.kernels.frugal import learns
 
 FEATURE_MAPS = ("elu_plus_one", "relu", "taylor2", "spherical", "hedgehog")
 ANCHORS, RANDOM = 8, 8
 YAT = 2.0 + 1e-2
 """c of the kernel x^2 / (c - 2 x) of unit vectors at cosine x."""
+
+
+def elu_plus_one(x: Tensor) -> Tensor:
+    """elu(x) + 1, positive, of which the result tells its own slope; differentiable once.
+
+    Source: Transformers are RNNs, 2020.
+    """
+    mapped: Tensor = _EluPlusOne.apply(x) if learns(x) else F.elu(x) + 1.0  # type: ignore[no-untyped-call]
+    return mapped
 
 
 def relu(x: Tensor) -> Tensor:
@@ -86,3 +98,19 @@ def feature_dim(name: str, head_dim: int) -> int:
     if name not in widths:
         raise ConfigError(f"feature_map must be one of {', '.join(FEATURE_MAPS)}, got {name!r}.")
     return widths[name]
+
+
+class _EluPlusOne(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        # products copy what is not contiguous, and would keep that copy as well
+        mapped = F.elu(x).add_(1.0).contiguous()
+        ctx.save_for_backward(mapped)
+        return mapped
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (mapped,) = ctx.saved_tensors
+        slope: Tensor = mapped.clamp(max=1.0)
+        return grad * slope

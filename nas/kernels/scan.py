@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nas.errors import ConfigError
 from nas.kernels.attention import repeat_heads
-from nas.kernels.frugal import causal_product
+from nas.kernels.frugal import causal_product, weighted_sum
 
 # only keeps 0 / 0 finite: sums of positive features stay far above
 _SMALLEST_SUM = 1e-12
@@ -184,7 +184,7 @@ def _chunk_terms(k: Tensor, v: Tensor, decay: Tensor | None, first: Tensor | Non
     if decay is None:
         return None, torch.cat([start, k.transpose(-1, -2) @ v], dim=2).cumsum(2)
     inside = _segment_sums(decay)
-    added = (k * inside[..., -1, :].exp().unsqueeze(-1)).transpose(-1, -2) @ v
+    added = weighted_sum(k, v, inside[..., -1, :].exp().unsqueeze(-1))
     # row n weighs the initial state and the chunks before n
     across = _segment_sums(F.pad(decay.sum(-1), (1, 0))).exp()
     states = across @ torch.cat([start, added], dim=2).flatten(3)

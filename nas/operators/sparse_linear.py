@@ -22,13 +22,12 @@ from torch import Tensor
 from nas.elastic import Projections
 from nas.errors import ArchError
 from nas.kernels import attention, features
-from nas.kernels.frugal import elu_plus_one
 from nas.kernels.visibility import Visibility
 from nas.operators.contract import KV, Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 from nas.operators.pattern import executed_pairs
 
 MAPS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
-    {"softmax": lambda x: x.softmax(-1), "elu_plus_one": elu_plus_one, "relu": features.relu}
+    {"softmax": lambda x: x.softmax(-1), "elu_plus_one": features.elu_plus_one, "relu": features.relu}
 )
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from nas.errors import ConfigError
-from nas.kernels.features import Hedgehog, feature_dim, relu, taylor2
-from nas.kernels.frugal import elu_plus_one
+from nas.kernels.features import Hedgehog, elu_plus_one, feature_dim, relu, taylor2
 
 
 def draw(heads: int = 3, width: int = 8) -> torch.Tensor:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from nas.kernels.frugal import causal_product, elu_plus_one
+from nas.kernels.features import elu_plus_one
+from nas.kernels.frugal import causal_product, gated_norm, weighted_sum
 
 TOKENS, FEATURES, WIDTH = 7, 3, 5
 
@@ -60,6 +61,39 @@ def test_elu_plus_one_and_its_slope_on_both_sides_of_zero() -> None:
     assert torch.autograd.gradcheck(elu_plus_one, (drawn()[0],))
 
 
+def test_a_weighted_sum_and_its_gradients() -> None:
+    _, k, v, _ = drawn()
+    weights = torch.rand(1, 3, TOKENS, 1, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(weighted_sum, (k, v, weights))
+    assert torch.autograd.gradcheck(weighted_sum, (k, v, weights.detach()))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            weighted_sum(k, v, weights), torch.einsum("bhtf,bhtd,bht->bhfd", k, v, weights[..., 0].expand(2, 3, TOKENS))
+        )
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("width", [1, FEATURES])
+def test_a_gated_norm_and_its_gradients(axes: int, width: int) -> None:
+    x, gates = drawn()[0], torch.rand(2, 3, TOKENS, width, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, gates: gated_norm(x, gates, axes), (x, gates))
+    wanted = x * gates / (x.square().mean(tuple(range(-axes, 0)), keepdim=True) + torch.finfo(x.dtype).eps).sqrt()
+    torch.testing.assert_close(gated_norm(x, gates, axes), wanted)
+    with torch.no_grad():
+        torch.testing.assert_close(gated_norm(x, gates, axes), wanted)
+
+
+def test_what_is_small_is_as_much_in_half_precision_as_its_gradient_says() -> None:
+    """The epsilon is that of the type that sums are taken in."""
+    x, gates = (torch.full((2, 4), value, dtype=torch.bfloat16, requires_grad=True) for value in (1e-3, 1.0))
+    wide = x.detach().float().requires_grad_()
+    grad = torch.linspace(1, 2, 8).view(2, 4)
+    own = torch.autograd.grad(gated_norm(x, gates), x, grad.bfloat16())[0]
+    wanted = torch.autograd.grad(F.rms_norm(wide, (4,)), wide, grad)[0]
+    assert own.dtype == torch.bfloat16
+    torch.testing.assert_close(own.float(), wanted, rtol=0.02, atol=0.02 * float(wanted.abs().max()))
+
+
 def kept(run: Callable[[], Tensor]) -> int:
     """Elements that a backward pass would find, each storage once."""
     found: dict[int, Tensor] = {}  # holds them, so that no two have the same place
@@ -78,6 +112,14 @@ def test_what_is_kept_does_not_grow_with_the_square_of_the_tokens() -> None:
     q, k, v, _ = drawn()
     assert kept(lambda: causal_product(q, k, v)) == q.numel() + k.numel() + v.numel()
     assert kept(lambda: plain(q, k, v)) > q.numel() + k.numel() + v.numel() + 6 * TOKENS**2
+
+
+def test_weighted_and_normed_tensors_are_not_kept() -> None:
+    _, k, v, _ = drawn()
+    weights, gates = torch.rand(TOKENS, 1, dtype=torch.float64), v.detach().sigmoid().requires_grad_()
+    assert kept(lambda: weighted_sum(k, v, weights)) == k.numel() + v.numel() + TOKENS
+    assert kept(lambda: gated_norm(v, gates)) == 2 * v.numel()
+    assert kept(lambda: F.rms_norm(v, (WIDTH,)) * gates) > 2 * v.numel()
 
 
 def test_a_map_of_heads_and_its_product_keep_one_tensor() -> None:

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import ConfigError
-from nas.kernels.frugal import elu_plus_one
+from nas.kernels.features import elu_plus_one
 from nas.kernels.scan import chunked, empty_state, final_state, linear_attention, quadratic, recurrent, step
 
 LENGTHS = (1, 17, 63, 100, 257)

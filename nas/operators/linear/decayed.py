@@ -18,6 +18,7 @@ from torch import Tensor
 from nas.elastic import Elastic, Projections, by_group
 from nas.kernels import scan
 from nas.kernels.attention import repeat_heads
+from nas.kernels.frugal import gated_norm
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 from nas.operators.recurrence import CHUNK_SIZE, decode, prefilled, scan_flops
 
@@ -112,15 +113,15 @@ class Mixer(Operator[HeadKnobs]):
         """Norm over the concatenated heads, gate and output map of y `[B, H, T, D]`."""
         num_heads, head_dim = y.shape[1], y.shape[3]
         heads = y.transpose(1, 2)
-        normed = F.rms_norm(heads, heads.shape[-2:])
         gates = self.gate_up(self.gate_down(x, head_dim), num_heads, head_dim).sigmoid()
-        gated = normed * by_group(gates, knobs.num_kv_heads, dim=2)
+        gated = gated_norm(heads, by_group(gates, knobs.num_kv_heads, dim=2), axes=2)
         return projections.output(gated.transpose(1, 2), x.shape[-1], knobs.num_kv_heads)
 
 
 def _activated(x: Tensor, projections: Projections, knobs: HeadKnobs) -> tuple[Tensor, Tensor, Tensor]:
-    q, k, v = qkv(x, projections, knobs)
-    return F.silu(q), F.silu(k), F.silu(v)
+    # products copy what is not contiguous, and would keep both
+    q, k, v = (F.silu(part).contiguous() for part in qkv(x, projections, knobs))
+    return q, k, v
 
 
 def _decay(q: Tensor, knobs: HeadKnobs, context: Context) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from nas.elastic import Elastic, Projections, by_group
 from nas.kernels import scan
 from nas.kernels.attention import repeat_heads
+from nas.kernels.frugal import gated_norm
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 from nas.operators.recurrence import CHUNK_SIZE, decode, prefilled, scan_flops
 
@@ -112,4 +113,4 @@ class Mixer(Operator[HeadKnobs]):
     def _normed(self, y: Tensor, x: Tensor, projections: Projections, knobs: HeadKnobs) -> Tensor:
         gate = by_group(self.gate(x, knobs.num_heads).sigmoid(), knobs.num_kv_heads, dim=2)
         gate = gate.transpose(1, 2).unsqueeze(-1)
-        return projections.output(F.rms_norm(y, y.shape[-1:]) * gate, x.shape[-1], knobs.num_kv_heads)
+        return projections.output(gated_norm(y, gate), x.shape[-1], knobs.num_kv_heads)

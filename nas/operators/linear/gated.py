@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nas.elastic import Elastic, Projections, by_group
 from nas.kernels.attention import repeat_heads
+from nas.kernels.frugal import gated_norm
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 
 SLOWER, CHUNK = 16, 16
@@ -104,7 +105,7 @@ class Mixer(Operator[Knobs]):
 
     def _finish(self, y: Tensor, x: Tensor, projections: Projections, knobs: Knobs) -> Tensor:
         gate = by_group(self.gate(x, knobs.num_heads, knobs.head_dim).transpose(1, 2), knobs.num_kv_heads, dim=1)
-        return projections.output(F.rms_norm(y, y.shape[-1:]) * F.silu(gate), x.shape[-1], knobs.num_kv_heads)
+        return projections.output(gated_norm(y, F.silu(gate)), x.shape[-1], knobs.num_kv_heads)
 
 
 def _chunked(q: Tensor, k: Tensor, v: Tensor, rates: Tensor) -> Tensor:

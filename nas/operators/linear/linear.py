@@ -19,13 +19,12 @@ from nas.elastic import Projections, by_group
 from nas.errors import ArchError
 from nas.kernels import features, scan
 from nas.kernels.attention import repeat_heads
-from nas.kernels.frugal import elu_plus_one
 from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
 from nas.operators.recurrence import CHUNK_SIZE, decode, prefilled, scan_flops
 
 HEDGEHOG = "hedgehog"
 FIXED_MAPS: MappingProxyType[str, Callable[[Tensor], Tensor]] = MappingProxyType(
-    {"elu": elu_plus_one, "relu": features.relu, "taylor2": features.taylor2, "spherical": features.spherical}
+    {"elu": features.elu_plus_one, "relu": features.relu, "taylor2": features.taylor2, "spherical": features.spherical}
 )
 
 
