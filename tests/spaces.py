@@ -23,6 +23,7 @@ SHAPES: dict[str, TaskShape] = {
     "lm_short": TEXT,
     "lm_small": TEXT,
     "lm_table": TEXT,
+    "recall_short": RECALL,
     "recall_small": RECALL,
     "vit_small": FASHION,
     "vit_tiny": FASHION,

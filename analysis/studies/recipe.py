@@ -1,6 +1,6 @@
 """What each piece of the supernet's recipe is worth for the ranking: one supernet for each change, one truth for all.
 
-python -m analysis.studies.recipe vision|language FOLDER [variant …] [setting=value …]
+python -m analysis.studies.recipe vision|language|recall FOLDER [variant …] [setting=value …]
 
 Trains in FOLDER/<task>-<variant>-<seed>, ranks as `nas rank` does, against standalone trainings that all share in
 FOLDER/standalone; what is there already is not done again. Settings are those of conf/nas.yaml; `seeds=0,1` repeats,
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nas.run import Run
 
-EXPERIMENTS = {"vision": "rank_vision", "language": "rank_language"}
+EXPERIMENTS = {"vision": "rank_vision", "language": "rank_language", "recall": "rank_recall"}
 VARIANTS: Mapping[str, tuple[str, ...]] = {
     "default": (),
     "plain-sandwich": ("teacher=largest", "depth_draws=1", "smallest_every=1"),
