@@ -50,6 +50,19 @@ class HeadKnobs(Knobs):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EqualHeadKnobs(Knobs):
+    """Knobs of an operator on shared q, k, v heads that has as many kv heads as query heads."""
+
+    num_heads: int
+    head_dim: int
+
+    @property
+    def heads(self) -> HeadKnobs:
+        """The same, counting both."""
+        return HeadKnobs(num_heads=self.num_heads, num_kv_heads=self.num_heads, head_dim=self.head_dim)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """Where a mixer sits: width, tokens, the grid they form (or None), the domain, the block's index in its stage."""
 

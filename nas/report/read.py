@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.ranking.evidence import EVIDENCE
 from nas.report.files import JSON_BYTES, LOG_BYTES, Files, changed_last
 from nas.report.points import Point, Points, Row, Rows, arch_of, numbers, points_of, rows
 from nas.run import Run
@@ -108,7 +109,7 @@ class Reader:
             lengths={size: numbers(one) for size, one in mapping(files.json("profile/lengths.json")).items()},
             device=mapping(files.json("profile/device.json")),
             training=self._trained(),
-            ranking=mapping(files.json("rank/evidence.json")),
+            ranking=mapping(files.json(EVIDENCE)),
             supernet=files.digest(WEIGHTS),
             retrained=self._by_digest("retrain/*/result.json"),
             exported=self._by_digest("export/*/card.json"),

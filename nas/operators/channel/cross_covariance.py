@@ -14,21 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.elastic import Projections
-from nas.operators import contract
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost, qkv
+from nas.operators.contract import Context, Cost, EqualHeadKnobs, Operator, Site, projection_cost, qkv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs(contract.Knobs):
+class Knobs(EqualHeadKnobs):
     """Heads and their width; narrow heads are cheap, wide ones let more channels meet."""
-
-    num_heads: int
-    head_dim: int
-
-    @property
-    def heads(self) -> HeadKnobs:
-        """As many kv heads as query heads."""
-        return HeadKnobs(num_heads=self.num_heads, num_kv_heads=self.num_heads, head_dim=self.head_dim)
 
 
 class Mixer(Operator[Knobs]):

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.elastic import Projections
-from nas.operators import contract
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost
+from nas.operators.contract import Context, Cost, EqualHeadKnobs, Operator, Site, projection_cost
 from nas.operators.taps import (
     check_kernel,
     convolved,
@@ -31,21 +30,14 @@ QVO = frozenset("qvo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs(contract.Knobs):
+class Knobs(EqualHeadKnobs):
     """Width as heads of the shared projections, and the edge of the kernel."""
 
-    num_heads: int
-    head_dim: int
     kernel_size: int
 
     def __post_init__(self) -> None:
-        contract.Knobs.__post_init__(self)
+        EqualHeadKnobs.__post_init__(self)
         check_kernel(self.kernel_size)
-
-    @property
-    def heads(self) -> HeadKnobs:
-        """As many kv heads as query heads."""
-        return HeadKnobs(num_heads=self.num_heads, num_kv_heads=self.num_heads, head_dim=self.head_dim)
 
 
 class Mixer(Operator[Knobs]):

@@ -18,31 +18,23 @@ from torch import Tensor
 from nas.elastic import Elastic, Projections, dealt, gathered
 from nas.errors import ArchError
 from nas.kernels import attention
-from nas.operators import contract
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost
+from nas.operators.contract import Context, Cost, EqualHeadKnobs, Operator, Site, projection_cost
 from nas.operators.taps import check_kernel, convolved, convolved_slowly, grid_of, new_taps, offsets
 
 QK = frozenset("qk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs(contract.Knobs):
+class Knobs(EqualHeadKnobs):
     """Heads, width of their keys, tokens along an axis of a window, how much wider it gets, and the kernel there."""
 
-    num_heads: int
-    head_dim: int
     window_size: int
     expansion: int
     kernel_size: int
 
     def __post_init__(self) -> None:
-        contract.Knobs.__post_init__(self)
+        EqualHeadKnobs.__post_init__(self)
         check_kernel(self.kernel_size)
-
-    @property
-    def heads(self) -> HeadKnobs:
-        """As many kv heads as query heads."""
-        return HeadKnobs(num_heads=self.num_heads, num_kv_heads=self.num_heads, head_dim=self.head_dim)
 
 
 class Mixer(Operator[Knobs]):

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from nas.elastic import Elastic, Projections
 from nas.errors import ArchError
 from nas.kernels import attention
-from nas.operators import contract
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost
+from nas.operators.contract import Context, Cost, EqualHeadKnobs, Operator, Site, projection_cost
 
 SYMBOLS = 16
 QKO = frozenset("qko")
@@ -29,17 +28,15 @@ State = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs(contract.Knobs):
+class Knobs(EqualHeadKnobs):
     """Heads, how many of them are relational, the width of relations, and whether both sides share one map."""
 
-    num_heads: int
-    head_dim: int
     num_relational: int
     relation_dim: int
     likeness: Likeness
 
     def __post_init__(self) -> None:
-        contract.Knobs.__post_init__(self)
+        EqualHeadKnobs.__post_init__(self)
         if self.num_relational >= self.num_heads:
             raise ArchError(
                 f"num_relational must leave one of num_heads={self.num_heads} sensory, got {self.num_relational}: "
@@ -49,11 +46,6 @@ class Knobs(contract.Knobs):
             raise ArchError(
                 f"likeness must be one of {', '.join(get_args(Likeness))}; got {self.likeness!r}: change it"
             )
-
-    @property
-    def heads(self) -> HeadKnobs:
-        """As many heads of keys as of queries."""
-        return HeadKnobs(num_heads=self.num_heads, num_kv_heads=self.num_heads, head_dim=self.head_dim)
 
     @property
     def num_sensory(self) -> int:

@@ -15,25 +15,17 @@ from torch import Tensor
 
 from nas.elastic import Elastic, Projections
 from nas.kernels import attention
-from nas.operators import contract
-from nas.operators.contract import Context, Cost, HeadKnobs, KeyValues, Operator, Site, projection_cost
+from nas.operators.contract import Context, Cost, EqualHeadKnobs, KeyValues, Operator, Site, projection_cost
 
 QK = frozenset("qk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs(contract.Knobs):
+class Knobs(EqualHeadKnobs):
     """Maps, the width of their keys, how many times as wide their values are, and kept entries of a token."""
 
-    num_heads: int
-    head_dim: int
     value_ratio: int
     keep: int
-
-    @property
-    def heads(self) -> HeadKnobs:
-        """As many kv heads as query heads."""
-        return HeadKnobs(num_heads=self.num_heads, num_kv_heads=self.num_heads, head_dim=self.head_dim)
 
     @property
     def channels(self) -> int:

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.elastic import Elastic, Projections
-from nas.operators import contract
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost
+from nas.operators.contract import Context, Cost, EqualHeadKnobs, Operator, Site, projection_cost
 from nas.operators.offset_bias import edges, new_bias, spread, spread_slowly
 from nas.operators.taps import check_kernel, convolved, convolved_slowly, offsets
 
@@ -25,22 +24,15 @@ QK = frozenset("qk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs(contract.Knobs):
+class Knobs(EqualHeadKnobs):
     """Heads, the width of their keys, how many times as wide their values are, and the kernel beside."""
 
-    num_heads: int
-    head_dim: int
     value_ratio: int
     kernel_size: int
 
     def __post_init__(self) -> None:
-        contract.Knobs.__post_init__(self)
+        EqualHeadKnobs.__post_init__(self)
         check_kernel(self.kernel_size)
-
-    @property
-    def heads(self) -> HeadKnobs:
-        """As many kv heads as query heads."""
-        return HeadKnobs(num_heads=self.num_heads, num_kv_heads=self.num_heads, head_dim=self.head_dim)
 
 
 class Mixer(Operator[Knobs]):

@@ -15,25 +15,17 @@ from torch import Tensor
 
 from nas.elastic import Elastic, Projections
 from nas.kernels import attention
-from nas.operators import contract
-from nas.operators.contract import Context, Cost, HeadKnobs, Operator, Site, projection_cost
+from nas.operators.contract import Context, Cost, EqualHeadKnobs, Operator, Site, projection_cost
 from nas.operators.offset_bias import edges, new_bias, spread, spread_slowly
 
 QK = frozenset("qk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs(contract.Knobs):
+class Knobs(EqualHeadKnobs):
     """Heads, the width of their keys, and how many times as wide their values are."""
 
-    num_heads: int
-    head_dim: int
     value_ratio: int
-
-    @property
-    def heads(self) -> HeadKnobs:
-        """As many kv heads as query heads."""
-        return HeadKnobs(num_heads=self.num_heads, num_kv_heads=self.num_heads, head_dim=self.head_dim)
 
 
 class Mixer(Operator[Knobs]):
