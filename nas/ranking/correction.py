@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, logit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -27,7 +28,7 @@ from nas.tasks import LOSS
 
 TRAITS = "traits"
 FLOOR = 1e-3
-"""What a network without a fault on val is taken to miss."""
+"""What a network without a fault on val is taken to miss, and one that is never right to have."""
 PENALTIES = np.logspace(-1, 3, 13)
 """Of which ridge regression takes what predicts left-out networks best."""
 
@@ -53,14 +54,14 @@ class Trained:
 
     def inherited(self, direction: Direction) -> Array:
         """Columns `[N, 1]`, or `[N, 2]` with the loss."""
-        columns = [_faults(np.array([net.inherited for net in self.nets]), direction)]
+        columns = [_even(np.array([net.inherited for net in self.nets]), direction)]
         if self.have_loss:
             columns.append(np.log(np.maximum(FLOOR, [-net.proxies[LOSS] for net in self.nets])))
         return np.stack(columns, axis=1)
 
     def alone(self, direction: Direction) -> Array:
         """Means over seeds `[N]`."""
-        return _faults(np.array([net.standalone for net in self.nets], dtype=np.float64).mean(axis=1), direction)
+        return _even(np.array([net.standalone for net in self.nets], dtype=np.float64).mean(axis=1), direction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class Correction:
 
     def __call__(self, arch: Arch, scores: Mapping[str, float]) -> float:
         """What an arch with these inherited scores, by name, is expected to reach alone."""
-        inherited = [_faults(np.array(scores[self.metric]), self.direction), *_log_loss(scores)]
+        inherited = [_even(np.array(scores[self.metric]), self.direction), *_log_loss(scores)]
         found = self.model.predict(self.early(np.array([inherited[: self.columns]]), [arch]))
         return float(_metric(found, self.direction)[0])
 
@@ -210,12 +211,15 @@ def _log_loss(scores: Mapping[str, float]) -> list[float]:
     return [float(np.log(max(FLOOR, scores[LOSS])))] if LOSS in scores else []
 
 
-def _faults(metric: Array, direction: Direction) -> Array:
-    """Logarithm of what is missing of 1 or, where less is better, of the metric: no sum of these is out of range."""
-    found: Array = np.log(np.maximum(FLOOR, 1 - metric if direction == "maximise" else metric))
+def _even(metric: Array, direction: Direction) -> Array:
+    """The metric where a step is worth as much everywhere and no sum is out of range: log odds, or logarithm."""
+    found: Array = (
+        logit(np.clip(metric, FLOOR, 1 - FLOOR)) if direction == "maximise" else np.log(np.maximum(FLOOR, metric))
+    )
     return found
 
 
-def _metric(faults: Array, direction: Direction) -> Array:
-    # more than all cannot be missing, which a regression does not know
-    return 1 - np.exp(np.minimum(faults, 0.0)) if direction == "maximise" else np.exp(faults)
+def _metric(even: Array, direction: Direction) -> Array:
+    """The way back."""
+    found: Array = expit(even) if direction == "maximise" else np.exp(even)
+    return found

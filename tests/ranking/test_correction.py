@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
 from nas.ranking.correction import TRAITS, Correction, Trained, foretold
 from nas.ranking.evidence import CORRECTED, Net, evidence
@@ -68,6 +69,17 @@ def test_left_out_networks_are_foretold_in_the_units_of_the_metric(direction: An
     assert all(abs(sign * net.proxies[CORRECTED] - net.standalone[0]) < 0.05 for net in found)
 
 
+def test_what_is_nearly_never_and_nearly_always_right_is_foretold_as_well() -> None:
+    """As in recall, where some networks learn the task and some never do."""
+    known = nets(traits=0.0, inherited=1.0)
+    shares = [float(expit(30 * (net.inherited - 0.55))) for net in known.nets]
+    learnt = [replace(net, standalone=(share, share)) for net, share in zip(known.nets, shares, strict=True)]
+    found = foretold(MADE, Trained(learnt, known.archs), "maximise")
+    assert min(shares) < 0.03 and max(shares) > 0.97
+    assert all(abs(net.proxies[CORRECTED] - share) < 0.03 for net, share in zip(found, shares, strict=True))
+    assert taus(found)[CORRECTED] > 0.95
+
+
 def test_a_supernet_that_says_nothing_is_not_better_than_traits() -> None:
     found = taus(foretold(MADE, nets(traits=0.1, inherited=0.0), "maximise"))
     assert found[TRAITS] > 0.8 and abs(found[CORRECTED] - found[TRAITS]) < 0.1
@@ -124,8 +136,8 @@ def test_no_training_of_its_own_reaches_a_left_out_network(marked: bool) -> None
             for group in (known, better)
         )
         # of its own training only what the mean of all owes to it
-        shift = np.log(0.1 / (1 - sum(first.standalone) / 2)) / len(known.nets)
-        assert np.log((1 - after) / (1 - before)) == pytest.approx(shift)
+        shift = (logit(0.9) - logit(sum(first.standalone) / 2)) / len(known.nets)
+        assert logit(after) - logit(before) == pytest.approx(shift)
 
 
 def test_the_largest_is_judged_by_what_it_did_not_teach() -> None:
@@ -148,7 +160,7 @@ def test_no_expectation_is_beyond_the_metrics_range() -> None:
         assert fitted(SPACE.largest(), {"accuracy": inherited, "loss": 0.0}) < 1
     # scores far below any that taught, of a correction that goes by them
     hopeless = Correction.fit(MADE, "accuracy", "maximise", nets(traits=0.0, inherited=3.0))
-    assert hopeless(known.archs[0], {"accuracy": -1e3, "loss": 1e3}) == 0
+    assert hopeless(known.archs[0], {"accuracy": -1e3, "loss": 1e3}) == pytest.approx(0)
     perfect = Trained([replace(net, standalone=(1.0, 1.0)) for net in known.nets], known.archs)
     fitted = Correction.fit(MADE, "accuracy", "maximise", perfect)
     assert fitted(known.archs[0], {"accuracy": 0.5, "loss": 1.0}) == pytest.approx(0.999)
