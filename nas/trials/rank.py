@@ -23,7 +23,7 @@ from nas.tuning import TuneConfig
 from nas.tuning.tuner import run_trials
 
 TRIALS = "rank/trials"
-FORMAT = 2
+FORMAT = 3
 
 
 def rank_subnets(job: Job) -> None:
