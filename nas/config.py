@@ -21,16 +21,16 @@ def config(cls: type[T]) -> type[T]:
     return made
 
 
-def load(cls: type[T], values: Mapping[str, Any]) -> T:
-    """The config of type `cls`; `ConfigError` names every offending key, its value and what was expected."""
+def load(cls: type[T], values: Mapping[str, Any], *, section: str = "") -> T:
+    """The config of type `cls`; `ConfigError` names every offending key, its value and what it must be."""
     try:
         return TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as error:
-        raise ConfigError("; ".join(_line(problem) for problem in error.errors())) from error
+        raise ConfigError("; ".join(_line(problem, section) for problem in error.errors())) from error
 
 
-def _line(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "settings"
+def _line(problem: Any, section: str) -> str:
+    key = ".".join(str(part) for part in (section, *problem["loc"]) if part != "") or "settings"
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{key}: no such setting; see `nas <stage> --cfg job` for those there are"
     message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"

@@ -82,10 +82,5 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
             f"space is what a space file contains, got {values['space']!r}: choose a file by search_spaces=<name>; one "
             "of your own is <folder>/search_spaces/<name>.yaml with --config-dir <folder>"
         )
-    typed = {}
-    for name, kind in SECTIONS.items():
-        try:
-            typed[name] = load(kind, values.get(name) or {})
-        except ConfigError as error:
-            raise ConfigError(f"{name}.{error}") from error
+    typed = {name: load(kind, values.get(name) or {}, section=name) for name, kind in SECTIONS.items()}
     return Settings(space=values["space"], plain=values, **typed)

@@ -11,7 +11,7 @@ from nas.data.contract import Dataset
 from nas.errors import CheckpointError
 from nas.run import Run
 from nas.space import SearchSpace, load_space
-from nas.supernet import Supernet, network_cost
+from nas.supernet import Supernet, layout, network_cost
 from nas.tasks import of
 from nas.train.checkpoint import FORMAT, WEIGHTS, load_supernet, save_supernet
 from nas.train.config import TrainConfig
@@ -37,6 +37,7 @@ def train_supernet(
     together: leaves the state of the finished training in the run, for training in more than this process
     """
     checked, task = load_space(space), of(dataset)
+    layout.check(checked, dataset.shape)  # before the folder belongs to this training
     asked = _asked(checked, dataset, config, seed)
     before = run.read_json("supernet/asked.json")
     if before is not None and before != asked:

@@ -28,6 +28,13 @@ def test_wrong_settings_say_the_rule_and_the_value(given, said) -> None:  # type
         load(RankConfig, given)
 
 
+def test_a_section_is_named_with_every_wrong_key_and_with_rules_on_several() -> None:
+    with pytest.raises(ConfigError, match=r"^rank\.count: count must be 8.*; rank\.bins: .*got 0$"):
+        load(RankConfig, {"count": 5, "bins": 0}, section="rank")
+    with pytest.raises(ConfigError, match="^rank: the 16 landmarks"):
+        load(RankConfig, {"landmarks": 16}, section="rank")
+
+
 def test_results_lie_beside_the_run_unless_told_otherwise(tmp_path) -> None:  # type: ignore[no-untyped-def]
     run = Run.at(tmp_path / "one")
     assert RankConfig().tables(run).path == tmp_path / "standalone"

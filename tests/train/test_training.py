@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nas import tasks
 from nas.data import DataConfig, Dataset, load
-from nas.errors import CheckpointError
+from nas.errors import ArchError, CheckpointError
 from nas.run import Run
 from nas.supernet import Supernet
 from nas.train import TrainConfig, evaluate, load_supernet, train_supernet
@@ -86,6 +86,13 @@ def test_other_settings_in_the_same_run_are_refused(tmp_path: Path, digits: Data
     train_supernet(run, small_space(), digits, QUICK, seed=0)
     with pytest.raises(CheckpointError, match="seed: 0 -> 1"):
         train_supernet(run, small_space(), digits, QUICK, seed=1)
+
+
+def test_a_space_that_does_not_fit_leaves_the_run_free(tmp_path: Path, digits: Dataset) -> None:
+    run = Run.at(tmp_path)
+    with pytest.raises(ArchError, match="space 'lm_tiny' is for domain 'causal' and the data is 'image'"):
+        train_supernet(run, raw("lm_tiny"), digits, QUICK, seed=0)
+    train_supernet(run, small_space(), digits, QUICK, seed=0)
 
 
 def test_checkpoints_that_cannot_be_used_say_why(tmp_path: Path, digits: Dataset) -> None:
