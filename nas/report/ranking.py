@@ -157,10 +157,10 @@ def sentences(found: Trust) -> list[str]:
     if found.share_of_ceiling is not None:
         said.append(f"Inherited scores reach {found.share_of_ceiling:.0%} of the tau of training alone again.")
     if {"median", "low", "high"} <= found.gap.keys():
-        gap = {name: f"{value / 100:+.1%}" for name, value in found.gap.items()}
-        largest = f", the largest's by {gap['largest']}" if "largest" in gap else ""
+        gap = {name: _gap(value) for name, value in found.gap.items()}
+        largest = f"; the largest's are {gap['largest']}" if "largest" in gap else ""
         said.append(
-            f"Inherited scores are worse by {gap['median']} (median; quartiles {gap['low']} to {gap['high']}){largest}."
+            f"Inherited scores are {gap['median']} than alone (median; quartiles {gap['low']}, {gap['high']}){largest}."
         )
     if found.corrected_error is not None:
         largest = "" if found.corrected_largest is None else f", the largest's by {found.corrected_largest / 100:.1%}"
@@ -177,6 +177,10 @@ def sentences(found: Trust) -> list[str]:
     if found.left_out:
         said.append(f"Left out: {found.left_out} that could not be trained or scored.")
     return said
+
+
+def _gap(percent: float) -> str:
+    return f"{abs(percent) / 100:.1%} {'worse' if percent >= 0 else 'better'}"
 
 
 def _nets(found: Sequence[Mapping[str, Any]]) -> Iterator[RankedNet]:

@@ -133,15 +133,11 @@ class Ranked:
         found = network_cost(self.job.space.frame, self.data.shape, arch)
         return float(found.params), float(found.flops)
 
-    @property
-    def shortly(self) -> list[str]:
-        """Digests of those that are trained for a short time as well, or only so."""
-        return [*self.ranked, *self.landmarks]
-
     @cached_property
     def trainings(self) -> list[Training]:
         """All that are asked for: first every arch once."""
-        short = [Training(digest, SHORT_SEED, is_short=True) for digest in self.shortly] if self.short else []
+        shortly = (*self.ranked, *self.landmarks) if self.short else ()
+        short = [Training(digest, SHORT_SEED, is_short=True) for digest in shortly]
         return [*(Training(digest, seed) for seed in self.job.settings.rank.seeds for digest in self.archs), *short]
 
     def missing(self) -> list[Training]:
@@ -155,12 +151,12 @@ class Ranked:
         known: dict[str, Row] = {
             row["digest"]: row for row in log.rows() if place.items() <= row.items() and LOSS in row
         }
-        metric = self.job.task.metric.name
+        metric, missing = self.job.task.metric.name, [arch for name, arch in self.everyone.items() if name not in known]
         with track("inherited", len(self.everyone), "nets") as progress:
-            for digest, arch in self.everyone.items():
-                if digest not in known:
-                    found = scores(self.job.net, arch, self.job.task, self.data.val)
-                    log.append(row := {**place, "digest": digest, "value": found.pop(metric), **found})
-                    known[digest] = row
+            progress.resume(len(self.everyone) - len(missing))
+            for arch in missing:
+                found = scores(self.job.net, arch, self.job.task, self.data.val)
+                log.append(row := {**place, "digest": arch.digest, "value": found.pop(metric), **found})
+                known[arch.digest] = row
                 progress.advance()
         return known

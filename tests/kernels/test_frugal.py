@@ -148,3 +148,17 @@ def test_mixed_precision_has_gradients_in_the_type_of_what_is_given(weighed: boo
     for own, reference in zip(found_grads, wanted, strict=True):
         assert own.dtype == torch.float32
         torch.testing.assert_close(own, reference, rtol=0.1, atol=0.1 * float(reference.abs().max()))
+
+
+def test_a_weighted_sum_in_mixed_precision_has_gradients_in_the_type_of_what_is_given() -> None:
+    _, k, v, _ = (x.detach().float().requires_grad_() for x in drawn())
+    weights = torch.rand(1, 3, TOKENS, 1, requires_grad=True)
+    given = (k, v, weights)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = weighted_sum(*given)
+        loss = (found * found).sum()
+    wanted = torch.autograd.grad((((k * weights).transpose(-1, -2) @ v) ** 2).sum(), given)
+    assert found.dtype == torch.float32
+    for own, reference in zip(torch.autograd.grad(loss, given), wanted, strict=True):
+        assert own.dtype == torch.float32
+        torch.testing.assert_close(own, reference, rtol=0.1, atol=0.1 * float(reference.abs().max()))

@@ -108,8 +108,20 @@ def test_tables_and_words(run: Run) -> None:
     assert rivals["parameters"][2].startswith("-"), "parameters are ahead of these inherited scores"
     said = " ".join(sentences(found))
     gap = run.read_json("rank/evidence.json")["gap"]
-    assert 9 < gap["median"] < 11 and f"worse by {gap['median'] / 100:+.1%} (median" in said
-    assert f"the largest's by {gap['largest'] / 100:+.1%}." in said and "Left out: 1 that" in said
+    assert 9 < gap["median"] < 11 and f"are {gap['median'] / 100:.1%} worse than alone (median" in said
+    assert gap["largest"] > 0 and f"; the largest's are {gap['largest'] / 100:.1%} worse." in said
+    assert "Left out: 1 that" in said
+
+
+def test_inherited_scores_that_are_better_are_said_to_be(run: Run) -> None:
+    written = run.read_json("rank/evidence.json")
+    run.write_json(
+        "rank/evidence.json", {**written, "gap": {"median": -4.3, "low": -58.0, "high": 5.0, "largest": None}}
+    )
+    found = trust(read(run))
+    assert found is not None
+    said = " ".join(sentences(found))
+    assert "are 4.3% better than alone (median; quartiles 58.0% better, 5.0% worse)." in said
 
 
 def test_text_and_page_show_it(run: Run) -> None:
