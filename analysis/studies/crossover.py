@@ -13,7 +13,7 @@ import argparse
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def measure(runtime: str, domain: Domain, known: Mapping[tuple[str, str, str, in
             ratio = known.get((runtime, domain, card.name, tokens))
             if ratio is None:
                 try:
-                    point = _point(card, _site(domain, tokens), config)
+                    point = _point(card, card.site(replace(SHAPE, domain=domain, tokens=tokens)), config)
                 except (NasError, RuntimeError) as error:
                     print(f"left out {card.name} at {tokens} tokens: {error}", flush=True)
                     continue
@@ -74,12 +74,6 @@ def measure(runtime: str, domain: Domain, known: Mapping[tuple[str, str, str, in
 def _is_timed(card: Card, domain: Domain) -> bool:
     is_second = domain == "sequence" and "causal" in card.domains and card.name != "softmax"
     return domain in card.domains and not is_second
-
-
-def _site(domain: Domain, tokens: int) -> Site:
-    side = math.isqrt(tokens)
-    grid = (side, side) if domain == "image" else None
-    return Site(embed_dim=SHAPE.width, tokens=tokens, domain=domain, grid=grid)
 
 
 def _point(card: Card, site: Site, config: ProfileConfig) -> Point:
