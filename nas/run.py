@@ -20,7 +20,7 @@ from typing import Any
 
 from nas.errors import CheckpointError
 from nas.journal import Log, finite
-from nas.presence import at_work
+from nas.presence import FILE, at_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,14 @@ class Run:
             key = f"stage.{name}.seconds"
             before = float(self.read_json("summary.json", {}).get(key, 0.0))
             self.record({key: round(before + time.perf_counter() - start, 2)})
+
+    def withdraw(self) -> None:
+        """Removes the folder if it holds nothing but the record of a call that was refused."""
+        notes = {"run.json", "summary.json", FILE}
+        if {entry.name for entry in self.path.iterdir()} <= notes:
+            for name in notes:
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
 
 
 def write_atomic(path: Path, content: bytes) -> Path:

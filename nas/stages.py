@@ -56,6 +56,8 @@ def call(stage: str, asked: Settings, overrides: Sequence[str], *, text_only: bo
         except NasError:
             if name == names[0]:
                 job.run.write_json(record, before)  # what was refused at once must not stick to the run
+                if not before:
+                    job.run.withdraw()
             raise
 
 

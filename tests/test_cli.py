@@ -145,6 +145,13 @@ def test_wrong_input_on_a_finished_run(
     assert not any("latency_ms" in override for override in recorded), "refused settings must not stick to the run"
 
 
+def test_a_mistyped_run_folder_is_not_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["rank", f"run.dir={tmp_path / 'rnus'}"])
+    assert stop.value.code == 2 and "has no trained supernet" in "".join(capsys.readouterr())
+    assert not (tmp_path / "rnus").exists()
+
+
 def test_terminated_training_resumes(tmp_path: Path) -> None:
     args = [sys.executable, "-m", "nas.cli", "train", "experiment=digits", f"run.dir={tmp_path / 'r'}"]
     args += ["train.steps=4000", "train.save_every_s=0.0"]

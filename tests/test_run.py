@@ -59,3 +59,14 @@ def test_figures_merge_and_stage_time_adds_up_over_interruptions(tmp_path: Path)
         pass
     summary = run.read_json("summary.json")
     assert summary["a"] == 1 and summary["stage.train.seconds"] >= first
+
+
+def test_only_a_folder_without_results_is_withdrawn(tmp_path: Path) -> None:
+    bare, used = Run.at(tmp_path / "bare"), Run.at(tmp_path / "used")
+    for run in (bare, used):
+        with run.stage("rank"):
+            run.write_json("run.json", {})
+    used.file("supernet/log.jsonl").touch()
+    bare.withdraw()
+    used.withdraw()
+    assert not bare.path.exists() and (used.path / "run.json").exists() and (used.path / "summary.json").exists()
