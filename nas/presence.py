@@ -16,6 +16,8 @@ from typing import Any
 from nas.untrusted import UnreadableError, opened, value
 
 FILE = ".at_work"
+PROGRESS = "progress.json"
+"""In a folder of trials: how many of them are done, parts of some among them, and how many there are."""
 MOST_BYTES = 4096
 OUTCOMES = ("done", "failed", "stopped")
 

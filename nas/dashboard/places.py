@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
+from nas.presence import PROGRESS
+
 MOST_SEARCHES = 64
 MOST_WINNERS = 1000
+MOST_TUNINGS = 64
 
 
 def is_search(folder: Path, name: str) -> bool:
@@ -24,6 +27,26 @@ def latest_search(folder: Path) -> str:
     except OSError:
         return ""
     return max(found)[1] if found else ""
+
+
+def latest_trials(folder: Path, since: float) -> str:
+    """The file, by its name in the run, that says how far the trials of a ranking or tuning are; none from before."""
+    found = []
+    for name in ("rank/trials", *_tunings(folder)):
+        try:
+            found.append(((folder / name / PROGRESS).stat().st_mtime, f"{name}/{PROGRESS}"))
+        except OSError:  # none of these, or not begun
+            continue
+    changed, name = max(found, default=(0.0, ""))
+    return name if changed >= since else ""
+
+
+def _tunings(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder / "tune") as entries:
+            return [f"tune/{entry.name}" for _, entry in zip(range(MOST_TUNINGS), entries, strict=False)]
+    except OSError:
+        return []
 
 
 def winners_since(folder: Path, since: float) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from nas.dashboard.folders import Folder, last_change
 from nas.dashboard.journal import Failure, Tally
-from nas.dashboard.places import is_search, latest_search, winners_since
+from nas.dashboard.places import is_search, latest_search, latest_trials, winners_since
 from nas.presence import presence
 from nas.untrusted import Tail, UnreadableError, mapping, number, value
 
@@ -148,6 +148,8 @@ class Watch:
             return max(0.0, min(60 * minutes, time.time() - since)), 60 * minutes, "s"
         if stage == "retrain":
             return float(winners_since(self.folder.path, since)), None, "nets"
+        if stage in ("rank", "tune"):
+            return *self._tried(since, skipped), "trials"
         budget = number(mapping(settings.get("search")).get("budget"))
         return float(tally.evaluated if tally else 0), budget if tally else None, "evaluations"
 
@@ -162,6 +164,12 @@ class Watch:
         steps = [row["step"] for row in rows if isinstance(row.get("step"), int)]
         self._step = min(steps[-1] + 1, 2**53) if steps else self._step
         return float(self._step)
+
+    def _tried(self, since: float, skipped: list[str]) -> tuple[float, float | None]:
+        """Trials that are done, parts of some among them, and how many there are."""
+        name = latest_trials(self.folder.path, since)
+        found = mapping(self._small(name, skipped)) if name else {}
+        return number(found.get("done")) or 0.0, number(found.get("total"))
 
     def _pace(self, stage: str, done: float, tally: Tally | None, settings: Mapping[str, Any]) -> float | None:
         """Units a second: as watched over the last minute, or else as workers and their last evaluations say."""

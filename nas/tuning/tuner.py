@@ -1,5 +1,6 @@
 """Ray Tune as a runner of jobs: starts or restores an experiment in a folder, without its tables and its signals."""
 
+import json
 import logging
 import os
 import signal
@@ -9,7 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from nas.presence import PROGRESS
 from nas.progress import track, watching
+from nas.run import write_atomic
 from nas.searching.cluster import connect, import_ray, options
 from nas.tuning.settings import TuneConfig
 
@@ -51,7 +54,7 @@ def run_trials(
     try:
         if owned := not ray.is_initialized():
             connect(ray, _at_once(config, len(labels)), config.ray, section=stage)
-        with _own_termination(), _quiet(), _watched(labels, done, stage):
+        with _own_termination(), _quiet(), _watched(folder, labels, done, stage):
             results = _tuner(folder, labels, trial, config, mode).fit()
         return {Path(result.path).name: _reason(result.error) for result in results if result.error is not None}
     finally:
@@ -150,12 +153,14 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(labels: Sequence[str], done: Done, stage: str) -> Iterator[None]:
+def _watched(folder: Path, labels: Sequence[str], done: Done, stage: str) -> Iterator[None]:
     """Shows how far the trials are, from what they have written; on the way because Tune holds the main thread."""
+    folder.mkdir(parents=True, exist_ok=True)
     with track(stage, len(labels), "trials") as tracker:
 
         def look() -> None:
             shares = [done(label) for label in labels]
+            write_atomic(folder / PROGRESS, json.dumps({"done": sum(shares), "total": len(labels)}).encode())
             tracker.set(sum(shares), f"{sum(share >= 1 for share in shares)} ended")
 
         with watching(look, STEP_S):

@@ -72,6 +72,20 @@ def test_a_profile_is_followed_by_the_clock_and_a_retraining_by_its_results(run:
         assert (look(watch).done, look(watch).unit) == (1, "nets")
 
 
+@pytest.mark.parametrize(("stage", "folder"), [("rank", "rank/trials"), ("tune", "tune/seeds")])
+def test_trials_are_followed_by_what_their_runner_says(run: Run, watch: Watch, stage: str, folder: str) -> None:
+    run.write_json("tune/old/progress.json", {"done": 9, "total": 9})
+    os.utime(run.path / "tune/old/progress.json", (1, 1))
+    with at_work(run.path, stage):
+        assert (look(watch).done, look(watch).total, look(watch).unit) == (0, None, "trials")
+        run.write_json(f"{folder}/progress.json", {"done": 2.5, "total": 74})
+        seen = look(watch)
+        run.file(f"{folder}/progress.json").write_text("[}")
+        damaged = look(watch)
+    assert (seen.done, seen.total, seen.skipped) == (2.5, 74, ())
+    assert (damaged.done, damaged.total) == (0, None) and f"{folder}/progress.json: damaged" in damaged.skipped[0]
+
+
 def test_a_search_is_followed_by_its_journal(run: Run, watch: Watch) -> None:
     log = run.log("search/main/archive.jsonl")
     owner = Owner(log.path)

@@ -42,8 +42,9 @@ def test_trainings_are_made_once_whoever_asks_for_them(tmp_path: Path) -> None:
     assert 5 <= len(before) < 18 and not (folder / "rank/evidence.json").exists()
     result = call(*args)
     assert result.returncode == 0 and "Traceback" not in result.stderr and result.stdout == "", result.stderr
-    after = results(table)
+    after, left = results(table), 18 - len(before)
     assert after[: len(before)] == before, "what was there stays"
+    assert Run.at(folder).read_json("rank/trials/progress.json") == {"done": left, "total": left}
     assert len({(row["digest"], row["seed"]) for row in after}) == len(after) == 18, "nine nets, two seeds, none twice"
     steps = [json.loads(line.split(" ", 1)[1])["step"] for line in _one_log(table)]
     assert steps == sorted(set(steps)) and steps[-1] == 39

@@ -52,6 +52,7 @@ def test_searches_are_compared_although_they_were_killed(finished: Path) -> None
     after = evaluated(finished, "killed")
     assert set(after) == LABELS and all(len(own) == len(set(own)) == BUDGET for own in after.values())
     assert all(after[label][: len(own)] == own for label, own in before.items()), "what was there stays"
+    assert Run.at(finished).read_json("tune/killed/progress.json") == {"done": 4, "total": 4}
     found = table(finished, "killed")
     assert {row["combination"] for row in found["rows"]} == {"strategy=nsga2", "strategy=random"}
     assert all(row["trials"] == 2 and 0 < row["first"]["mean"] <= row["end"]["mean"] <= 1 for row in found["rows"])
