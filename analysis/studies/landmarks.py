@@ -102,7 +102,7 @@ def _some(trained: Trained, count: int, rng: random.Random) -> Trained:
 
 def _kept(trained: Trained, places: Iterator[int]) -> Trained:
     chosen = list(places)
-    return Trained([trained.nets[i] for i in chosen], [trained.archs[i] for i in chosen])
+    return replace(trained, nets=[trained.nets[i] for i in chosen], archs=[trained.archs[i] for i in chosen])
 
 
 def _scores(net: Net, metric: str) -> dict[str, float]:

@@ -42,6 +42,8 @@ class Recipe:
     shape: TaskShape
     frame: Frame
     training: TrainConfig
+    supernet: str | None = None
+    """Digest of the weights that trainings start from; None: from scratch."""
 
     @classmethod
     def of(cls, config: RankConfig, training: TrainConfig, dataset: Dataset, frame: Frame) -> "Recipe":
@@ -50,9 +52,9 @@ class Recipe:
         own = replace(training, steps=steps, lr=lr, batch_size=config.batch_size or training.batch_size)
         return cls(dataset.digest, dataset.shape, frame, own)
 
-    def shortened(self, steps: int) -> "Recipe":
-        """The same with so many steps."""
-        return replace(self, training=replace(self.training, steps=steps))
+    def shortened(self, steps: int, supernet: str | None) -> "Recipe":
+        """The same with so many steps, from these weights."""
+        return replace(self, training=replace(self.training, steps=steps), supernet=supernet)
 
     @cached_property
     def digest(self) -> str:
@@ -63,7 +65,8 @@ class Recipe:
         """Plain data."""
         frame = {key: value for key, value in asdict(self.frame).items() if key != "name"}
         known = {"format": FORMAT, "data": self.data, "shape": asdict(self.shape), "frame": frame}
-        return {**known, "train": self.training.decisive()}
+        start = {} if self.supernet is None else {"supernet": self.supernet}
+        return {**known, "train": self.training.decisive(), **start}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,12 @@ class Standalone:
         rows = self.folder.log(f"{self._place(digest, seed)}/log.jsonl").rows()
         return min(1.0, (rows[-1]["step"] + 1) / self.recipe.training.steps) if rows else 0.0
 
-    def train(self, space: SearchSpace, arch: Arch, seed: int, dataset: Dataset) -> Row:
-        """The arch's row: found, or trained from scratch on train from where a killed process stopped, scored on val.
+    def train(
+        self, space: SearchSpace, arch: Arch, seed: int, dataset: Dataset, supernet: Supernet | None = None
+    ) -> Row:
+        """The arch's row: found, or trained on train from where a killed process stopped, scored on val.
 
+        supernet: that of the recipe, if it has one
         A value of None is a metric that is no number, which a diverged training has.
         """
         place = self._place(arch.digest, seed)
@@ -98,21 +104,23 @@ class Standalone:
             if (known := self.rows().get((arch.digest, seed))) is not None:
                 return known
             self.folder.write_json(f"{self.recipe.digest}.json", self.recipe.to_dict())
-            row = self._trained(space, arch, seed, dataset, place)
+            row = self._trained(space, arch, seed, dataset, supernet)
             self.log.append(row)
         (self.folder.path / place / "state.pt").unlink(missing_ok=True)
         return self.rows()[arch.digest, seed]
 
-    def _trained(self, space: SearchSpace, arch: Arch, seed: int, dataset: Dataset, place: str) -> dict[str, Any]:
+    def _trained(
+        self, space: SearchSpace, arch: Arch, seed: int, dataset: Dataset, supernet: Supernet | None
+    ) -> dict[str, Any]:
         start, training, task = time.monotonic(), self.recipe.training, of(dataset)
         # a network of a space of one arch, so that nothing of the supernet, such as its sharing, reaches it
         alone = Supernet(space.only(arch), dataset.shape)
         torch.manual_seed(seed)
         fresh = alone.narrowed(arch)
         signs = proxies(fresh, arch, task, dataset.train, batch_size=training.batch_size, seed=seed)
-        config = RetrainConfig(start="scratch", steps=training.steps, lr=training.lr)
-        trainer = standalone(alone, arch, dataset, config, training, seed=seed)
-        fit(trainer, self.folder, place)
+        config = RetrainConfig(start="scratch" if supernet is None else "inherited")
+        trainer = standalone(supernet or alone, arch, dataset, config, training, seed=seed)
+        fit(trainer, self.folder, self._place(arch.digest, seed))
         value = evaluate(trainer.net, arch, task, dataset.val, device=trainer.device)
         return {
             "digest": arch.digest,

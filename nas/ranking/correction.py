@@ -39,6 +39,8 @@ class Trained:
 
     nets: Sequence[Net]
     archs: Sequence[Arch]
+    are_inherited: bool = False
+    """Whether training went on from a supernet's weights, and so knows it."""
 
     @classmethod
     def read(cls, rows: Iterable[Mapping[str, Any]]) -> "Trained":
@@ -173,7 +175,7 @@ def _tables(
 ) -> list[tuple[Early, Array]]:
     """What regressions may go by: with landmarks between, if there are any, and without."""
     inherited = known.inherited(direction)[:, : None if scores else 0]
-    ways = (None,) if landmarks is None else (landmarks, None)
+    ways = (None,) if landmarks is None or (landmarks.are_inherited and not scores) else (landmarks, None)
     earlies = [Early.fit(traits, direction, marks, scores=scores) for marks in ways]
     return [(early, early(inherited, known.archs)) for early in earlies]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -64,6 +64,9 @@ class RankConfig:
     short_steps: Annotated[int, Field(ge=1)] | None = None
     """Each arch is also trained alone for so few steps, and ranked by what it reaches: what a search would know that
     did without a supernet and trained every candidate a little. None: not done."""
+    short_start: Literal["scratch", "inherited"] = "scratch"
+    """Weights that short trainings start from; inherited ones are trained on at 0.3 of the learning rate, and such
+    trainings are of use to this supernet alone."""
     landmarks: Annotated[int, Field(ge=0), AfterValidator(_none_or_many)] = 0
     """Further archs that are trained alone for `short_steps` and no longer. With the inherited scores they tell what a
     short training of any arch would give, and the `count` archs what follows from that for a whole one."""
@@ -79,6 +82,11 @@ class RankConfig:
     def __post_init__(self) -> None:
         if self.ray.env_vars:
             raise ValueError("ray.env_vars does not reach trainings: export such variables where Ray is started")
+        if self.short_start == "inherited" and self.short_steps is None:
+            raise ValueError(
+                "short_start=inherited is about trainings of short_steps, which is null: set it, such as an eighth of "
+                "the steps, or leave short_start at scratch"
+            )
         if self.landmarks and self.short_steps is None:
             raise ValueError(
                 f"the {self.landmarks} landmarks are archs that are trained for short_steps, which is null: set it, "

@@ -8,17 +8,17 @@ from nas.arch import NONE
 from nas.report.read import Record, arch_of, mapping, number, numbers, rows
 from nas.report.stacks import NO_MIXING, UNKNOWN, outline
 
+SHORT, TRAITS = "short", "traits"
 RIVALS = {
     "loss": "inherited loss",
     "params": "parameters",
     "flops": "FLOPs",
     "grad_norm": "gradient norm",
     "snip": "SNIP",
-    "traits": "no supernet: traits, learnt from {teachers}",
+    TRAITS: "no supernet: traits, learnt from {teachers}",
     "corrected": "inherited scores, corrected by {teachers}",
 }
 """By their names in the evidence; teachers are the networks trained alone that a regression learns from."""
-SHORT = "short"
 AGAIN = "run `nas rank` again, which trains nothing twice"
 
 
@@ -120,7 +120,7 @@ def trust(record: Record) -> Trust | None:
         is_stale=bool(record.supernet) and record.supernet != asked.get("supernet"),
         nets=tuple(_nets(nets)),
         agreements=tuple(_agreements(found, nets)),
-        rivals=tuple(_rival(row, number(found.get("short_steps")), marks) for row in rows(found.get("rivals"))),
+        rivals=tuple(_rival(row, found, marks) for row in rows(found.get("rivals"))),
         within_bins=_span(found.get("within_bins")),
         ceiling=_span(found.get("ceiling")),
         share_of_ceiling=number(found.get("share_of_ceiling")),
@@ -226,13 +226,17 @@ def _teachers(landmarks: int) -> str:
     return f"{landmarks} landmarks and the others" if landmarks else "the others"
 
 
-def _rival(row: Mapping[str, Any], short_steps: float | None, landmarks: int) -> Rival:
-    name = str(row.get("name", ""))
-    if name == SHORT:
-        name = "training alone briefly" if short_steps is None else f"training alone for {short_steps:,.0f} steps"
+def _rival(row: Mapping[str, Any], found: Mapping[str, Any], landmarks: int) -> Rival:
+    name, are_inherited = str(row.get("name", "")), found.get("short_start") == "inherited"
     tau, within, lead = (_span(row.get(key)) for key in ("tau", "within_bins", "lead"))
-    shown = RIVALS[name].format(teachers=_teachers(landmarks)) if name in RIVALS else name
-    return Rival(name=shown, tau=tau, within_bins=within, lead=lead)
+    teachers = _teachers(0 if are_inherited and name == TRAITS else landmarks)
+    shown = _short(number(found.get("short_steps")), are_inherited) if name == SHORT else RIVALS.get(name, name)
+    return Rival(name=shown.format(teachers=teachers), tau=tau, within_bins=within, lead=lead)
+
+
+def _short(steps: float | None, are_inherited: bool) -> str:
+    what = "inherited weights, trained on" if are_inherited else "training alone"
+    return f"{what} briefly" if steps is None else f"{what} for {steps:,.0f} steps"
 
 
 def _sizes(nets: Sequence[Mapping[str, Any]]) -> dict[str, str]:

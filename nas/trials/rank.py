@@ -71,7 +71,7 @@ def rank_trial(config: Mapping[str, Any]) -> None:
     _, job, asked = open_trial(config)
     study, arch = Ranked(job), Arch.from_dict(asked["arch"])
     table = study.table_of(Training(arch.digest, asked["seed"], asked["is_short"]))
-    table.train(job.space, arch, asked["seed"], study.data)
+    table.train(job.space, arch, asked["seed"], study.data, job.net if table.recipe.supernet else None)
 
 
 def _train(study: Ranked, missing: Sequence[Training]) -> dict[Training, str]:

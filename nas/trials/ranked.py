@@ -61,7 +61,8 @@ class Ranked:
                 f"rank.short_steps must be fewer than the {whole} steps of the trainings to foretell, got {steps}: "
                 f"such as {max(1, whole // 5)}"
             )
-        return Standalone(self.table.folder, recipe.shortened(steps))
+        start = self.supernet if self.job.settings.rank.short_start == "inherited" else None
+        return Standalone(self.table.folder, recipe.shortened(steps, start))
 
     def table_of(self, training: Training) -> Standalone:
         """Where its result belongs."""

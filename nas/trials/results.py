@@ -59,7 +59,7 @@ class Results:
             if own is not None and not _unusable([own], self.inherited[digest]["value"]):
                 nets.append(self._net(arch, [own], {}))
                 archs.append(arch)
-        return Trained(nets, archs)
+        return Trained(nets, archs, are_inherited=self.study.job.settings.rank.short_start == "inherited")
 
     def facts(self, nets: Sequence[Net], landmarks: Trained, left_out: Left) -> dict[str, Any]:
         """What stands beside the evidence."""
@@ -73,6 +73,7 @@ class Results:
             "batch_size": recipe.training.batch_size,
             "lr": recipe.training.lr,
             "short_steps": study.job.settings.rank.short_steps,
+            "short_start": study.job.settings.rank.short_start,
             "nets": [
                 {**asdict(net), "arch": study.archs[net.digest].to_dict(), "is_ranked": net.digest in study.ranked}
                 for net in nets

@@ -70,6 +70,27 @@ def test_a_result_is_that_of_retraining_from_scratch(table: Standalone, digits: 
     assert table.rows() == {(ARCH.digest, 3): row} and table.done(ARCH.digest, 3) == 1.0
 
 
+def test_a_training_that_goes_on_from_a_supernet_is_that_supernets_alone(
+    table: Standalone, digits: Dataset, tmp_path: Path
+) -> None:
+    from nas.supernet import Supernet
+    from nas.tasks import of
+
+    torch.manual_seed(9)
+    net = Supernet(SPACE, digits.shape)
+    before = {name: weight.clone() for name, weight in net.state_dict().items()}
+    short = Standalone(table.folder, table.recipe.shortened(4, "one"))
+    row = short.train(SPACE, ARCH, 3, digits, net)
+    training = replace(TRAIN, steps=4)
+    trainer = standalone(net, ARCH, digits, RetrainConfig(start="inherited"), training, seed=3)
+    fit(trainer, Run.at(tmp_path / "by_hand"), "alone")
+    assert row["value"] == evaluate(trainer.net, ARCH, of(digits), digits.val)
+    assert all(torch.equal(weight, before[name]) for name, weight in net.state_dict().items())
+    assert short.rows() == {(ARCH.digest, 3): row}
+    others = [table.recipe.shortened(4, start) for start in (None, "another")]
+    assert all(Standalone(table.folder, other).rows() == {} for other in (*others, table.recipe))
+
+
 def test_another_run_finds_it_and_trains_nothing(
     table: Standalone, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

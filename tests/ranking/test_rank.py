@@ -96,6 +96,7 @@ def test_a_search_by_standalone_scores_ranks_first(tmp_path: Path) -> None:
         f"run.dir={folder}",
         *SHORT,
         "rank.short_steps=10",
+        "rank.short_start=inherited",
         "rank.landmarks=16",
         "train.steps=60",
         "profile.minutes=0.05",
@@ -107,6 +108,7 @@ def test_a_search_by_standalone_scores_ranks_first(tmp_path: Path) -> None:
     )
     assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
     assert result.stderr.index("inherited scores, corrected by") < result.stderr.index("search ")
+    assert "inherited weights, trained on for 10 steps" in result.stderr
     found = json.loads((folder / "rank/evidence.json").read_text())
     assert len(found["landmarks"]) == 16 and all(len(net["standalone"]) == 1 for net in found["landmarks"])
     front = json.loads((folder / "search/main/front.json").read_text())

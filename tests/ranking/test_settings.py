@@ -19,6 +19,8 @@ from nas.run import Run
         ({"landmarks": 15, "short_steps": 9}, "landmarks must be 0, or 16 or more, .*got 15: about 100"),
         ({"landmarks": -1, "short_steps": 9}, "landmarks: .*got -1"),
         ({"landmarks": 16}, "the 16 landmarks are archs that are trained for short_steps, which is null: set it"),
+        ({"short_start": "inherited"}, "short_start=inherited is about trainings of short_steps, which is null: set"),
+        ({"short_start": "warm", "short_steps": 9}, "short_start: .*'scratch' or 'inherited', got 'warm'"),
         ({"ray": {"env_vars": {"A": "b"}}}, "ray.env_vars does not reach trainings"),
         ({"sedes": [0, 1]}, "sedes: no such setting"),
     ],

@@ -202,6 +202,23 @@ def test_landmarks_are_trained_for_a_short_time_and_correct(
     assert without["corrected"] != {rival["name"]: rival["tau"]["value"] for rival in again["rivals"]}["corrected"]
 
 
+def test_short_trainings_from_inherited_weights_are_the_supernets_own(run: Run, no_trials: list[list[str]]) -> None:
+    """A regression that knows no supernet does without such landmarks."""
+    asked = {"short_steps": 2, "landmarks": 20, "short_start": "inherited"}
+    fill(job(run, **asked))
+    stage(job(run, **asked))
+    found, said = run.read_json("rank/evidence.json"), report.ranking_text(run)
+    assert not no_trials and len(found["landmarks"]) == 20 and found["short_start"] == "inherited"
+    assert "inherited weights, trained on for 2 steps" in said and "learnt from the others" in said
+    assert "corrected by 20 landmarks and the others" in said
+    stage(job(run))
+    without = {rival["name"]: rival["tau"] for rival in run.read_json("rank/evidence.json")["rivals"]}
+    assert without["traits"] == {rival["name"]: rival["tau"] for rival in found["rivals"]}["traits"]
+    assert len(Ranked(job(run, **{**asked, "short_start": "scratch"})).missing()) == 29
+    run.file(WEIGHTS).write_text("other weights")
+    assert len(Ranked(job(run, **asked)).missing()) == 29
+
+
 def test_too_few_landmarks_are_refused(run: Run) -> None:
     made = job(run, short_steps=2, landmarks=16)
     missing = tuple((digest, SHORT_SEED) for digest in list(Ranked(made).landmarks)[:1])
