@@ -43,11 +43,11 @@ class Trained:
     """Whether training went on from a supernet's weights, and so knows it."""
 
     @classmethod
-    def read(cls, rows: Iterable[Mapping[str, Any]]) -> "Trained":
+    def read(cls, rows: Iterable[Mapping[str, Any]], *, are_inherited: bool = False) -> "Trained":
         """From what `nas rank` has written."""
         found = list(rows)
         nets = [Net(**{each.name: row[each.name] for each in fields(Net)}) for row in found]
-        return cls(nets, [Arch.from_dict(row["arch"]) for row in found])
+        return cls(nets, [Arch.from_dict(row["arch"]) for row in found], are_inherited)
 
     @property
     def have_loss(self) -> bool:
@@ -73,27 +73,29 @@ class Early:
     traits: Traits
     process: Pipeline | None
     """None without landmarks."""
+    with_size: bool
+    """Whether the whole training is to be led to from size as well."""
 
     @classmethod
     def fit(cls, traits: Traits, direction: Direction, landmarks: Trained | None, *, scores: bool) -> "Early":
         """From networks of which none is to be foretold; `scores`: whether inherited scores count."""
         if landmarks is None:
-            return cls(traits, None)
+            return cls(traits, None, with_size=True)
         process = _process()
         inherited = landmarks.inherited(direction)[:, : None if scores else 0]
         with warnings.catch_warnings():
             # a length at the end of its range is a trait that says nothing
             warnings.simplefilter("ignore", ConvergenceWarning)
             process.fit(np.hstack([inherited, traits.detailed(landmarks.archs)]), landmarks.alone(direction))
-        return cls(traits, process)
+        # what the rest of a training adds differs with size, less so where it began from inherited weights
+        return cls(traits, process, with_size=not landmarks.are_inherited)
 
     def __call__(self, inherited: Array, archs: Sequence[Arch]) -> Array:
         """`[N, F]`, of inherited scores `[N, 0 to 2]`."""
         if self.process is None:
             return np.hstack([inherited, self.traits(archs)])
         found = self.process.predict(np.hstack([inherited, self.traits.detailed(archs)]))
-        # what the rest of a training adds differs with size
-        return np.hstack([found[:, None], self.traits.sizes(archs)])
+        return np.hstack([found[:, None], self.traits.sizes(archs)]) if self.with_size else found[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Correction:
         """From what `nas rank` has written."""
         known = Trained.read(row for row in evidence["nets"] if row["is_ranked"])
         marks = evidence.get("landmarks")
-        landmarks = Trained.read(marks) if marks else None
+        landmarks = Trained.read(marks, are_inherited=evidence.get("short_start") == "inherited") if marks else None
         return cls.fit(traits, evidence["metric"], evidence["direction"], known, landmarks)
 
     def __call__(self, arch: Arch, scores: Mapping[str, float]) -> float:

@@ -97,6 +97,14 @@ def test_landmarks_tell_what_few_whole_trainings_cannot(direction: Any) -> None:
     assert error is not None and error < 2, "in the units of whole trainings"
 
 
+def test_landmarks_that_know_the_supernet_teach_nothing_to_what_does_not() -> None:
+    known, landmarks = parted(_detailed())
+    without, fresh = taus(foretold(MADE, known, "maximise")), taus(foretold(MADE, known, "maximise", landmarks))
+    found = taus(foretold(MADE, known, "maximise", replace(landmarks, are_inherited=True)))
+    assert found[TRAITS] == without[TRAITS] != fresh[TRAITS]
+    assert found[CORRECTED] > max(0.85, without[CORRECTED] + 0.05)
+
+
 @pytest.mark.parametrize("direction", ["maximise", "minimise"])
 def test_landmarks_that_mislead_do_not_count(direction: Any) -> None:
     """Short trainings rank as chance does here."""
@@ -179,15 +187,17 @@ def test_without_scores_no_score_counts() -> None:
         assert low == high and 0.6 < low < 1 and fitted.columns == 0
 
 
-@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("start", [None, "scratch", "inherited"])
 @pytest.mark.parametrize("loss", [True, False])
-def test_what_was_written_corrects_as_what_was_found(loss: bool, marked: bool) -> None:
+def test_what_was_written_corrects_as_what_was_found(loss: bool, start: str | None) -> None:
     known, landmarks = parted(nets(traits=0.1, inherited=0.2, loss=loss, count=80))
-    fitted = Correction.fit(MADE, "accuracy", "maximise", known, landmarks if marked else None)
+    landmarks = replace(landmarks, are_inherited=start == "inherited")
+    fitted = Correction.fit(MADE, "accuracy", "maximise", known, landmarks if start else None)
     pairs = list(zip([known.nets[0], *known.nets], [known.archs[0], *known.archs], strict=True))
     rows = [{**asdict(net), "arch": arch.to_dict(), "is_ranked": i > 0} for i, (net, arch) in enumerate(pairs)]
     marks = [{**asdict(net), "arch": arch.to_dict()} for net, arch in zip(landmarks.nets, landmarks.archs, strict=True)]
-    written = {"metric": "accuracy", "direction": "maximise", "nets": rows, **({"landmarks": marks} if marked else {})}
+    shown = {"landmarks": marks, "short_start": start} if start else {}
+    written = {"metric": "accuracy", "direction": "maximise", "nets": rows, **shown}
     read = Correction.read(MADE, json.loads(json.dumps(written)))
     travelled = pickle.loads(pickle.dumps(read))
     for net, arch in zip(known.nets[:5], known.archs, strict=False):
