@@ -35,8 +35,9 @@ def subtitle(text: str) -> str:
 
 
 def paragraph(text: str, kind: str) -> str:
-    """A sentence or two of the given kind."""
-    return f'<p class="{kind}">{escape(text)}</p>'
+    """A sentence or two of the given kind; words in backquotes are what one types."""
+    parts = [escape(part) if i % 2 == 0 else f"<code>{escape(part)}</code>" for i, part in enumerate(text.split("`"))]
+    return f'<p class="{kind}">{"".join(parts)}</p>'
 
 
 def chart(key: str, label: str) -> str:
@@ -45,9 +46,8 @@ def chart(key: str, label: str) -> str:
 
 
 def missing(text: str) -> str:
-    """What to run to fill a section; words in backquotes are commands."""
-    parts = [escape(part) if i % 2 == 0 else f"<code>{escape(part)}</code>" for i, part in enumerate(text.split("`"))]
-    return f'<p class="missing">{"".join(parts)}</p>'
+    """What to run to fill a section."""
+    return paragraph(text, "missing")
 
 
 def facts(values: Mapping[str, str]) -> str:

@@ -65,6 +65,18 @@ def test_a_page_is_drawn_without_a_complaint(kind: str, scheme: str, opened: Ope
     assert all(names) and (len(names) > FILLED) == (kind != "empty")
 
 
+def test_what_has_nothing_to_show_yet_comes_last(opened: Open, tmp_path: Path) -> None:
+    run = Run.at(tmp_path / "one")
+    synthetic.fill_training(run)
+    look = "(all) => all.map((one) => [one.getBoundingClientRect().top, one.querySelector('.chart') === null, one.id])"
+    places = sorted(opened(report.write(run)).locator("main > section").evaluate_all(look))
+    assert (
+        places[0][2] == "training"
+        and places[-1][1]
+        and [empty for _, empty, _ in places] == sorted(empty for _, empty, _ in places)
+    )
+
+
 def test_budgets_families_and_words_leave_what_numpy_leaves(path: Path, columns: dict[str, Any], opened: Open) -> None:
     page, values = opened(path), columns["values"]
     assert counts(page)["all"] == counts(page)["within"] == columns["count"]
