@@ -42,9 +42,10 @@ def test_trainings_are_made_once_whoever_asks_for_them(tmp_path: Path) -> None:
     assert 5 <= len(before) < 18 and not (folder / "rank/evidence.json").exists()
     result = call(*args)
     assert result.returncode == 0 and "Traceback" not in result.stderr and result.stdout == "", result.stderr
-    after, left = results(table), 18 - len(before)
+    after, shown = results(table), Run.at(folder).read_json("rank/trials/progress.json")
     assert after[: len(before)] == before, "what was there stays"
-    assert Run.at(folder).read_json("rank/trials/progress.json") == {"done": left, "total": left}
+    # workers may outlive the killed process by a training
+    assert shown["done"] == shown["total"] and 0 < shown["total"] <= 18 - len(before)
     assert len({(row["digest"], row["seed"]) for row in after}) == len(after) == 18, "nine nets, two seeds, none twice"
     steps = [json.loads(line.split(" ", 1)[1])["step"] for line in _one_log(table)]
     assert steps == sorted(set(steps)) and steps[-1] == 39
