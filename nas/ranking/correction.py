@@ -73,14 +73,14 @@ class Early:
     traits: Traits
     process: Pipeline | None
     """None without landmarks."""
-    with_size: bool
-    """Whether the whole training is to be led to from size as well."""
+    with_size: bool = True
+    """Whether size counts beside the foretold training."""
 
     @classmethod
     def fit(cls, traits: Traits, direction: Direction, landmarks: Trained | None, *, scores: bool) -> "Early":
         """From networks of which none is to be foretold; `scores`: whether inherited scores count."""
         if landmarks is None:
-            return cls(traits, None, with_size=True)
+            return cls(traits, None)
         process = _process()
         inherited = landmarks.inherited(direction)[:, : None if scores else 0]
         with warnings.catch_warnings():
@@ -142,7 +142,7 @@ class Correction:
         """What an arch with these inherited scores, by name, is expected to reach alone."""
         inherited = [_even(np.array(scores[self.metric]), self.direction), *_log_loss(scores)]
         found = self.model.predict(self.early(np.array([inherited[: self.columns]]), [arch]))
-        return float(_metric(found, self.direction)[0])
+        return float(metric_of(found, self.direction)[0])
 
     @property
     def by_landmarks(self) -> bool:
@@ -167,7 +167,7 @@ def foretold(traits: Traits, known: Trained, direction: Direction, landmarks: Tr
     found = {}
     for name, scores in ((TRAITS, False), (CORRECTED, True)):
         tables = [table for _, table in _tables(traits, known, direction, landmarks, scores=scores)]
-        found[name] = sign * _metric(_left_out(tables, alone), direction)
+        found[name] = sign * metric_of(left_out(tables, alone), direction)
     rows = [{name: float(values[i]) for name, values in found.items()} for i in range(len(known.nets))]
     return [replace(net, proxies={**net.proxies, **row}) for net, row in zip(known.nets, rows, strict=True)]
 
@@ -184,12 +184,12 @@ def _tables(
 
 def _best(tables: Sequence[Array], alone: Array) -> tuple[int, Any]:
     """Which table foretells left-out rows best, and the regression on all of it."""
-    fits = [_model().fit(table, alone) for table in tables]
+    fits = [ridge().fit(table, alone) for table in tables]
     place = max(range(len(fits)), key=lambda i: float(fits[i][-1].best_score_))
     return place, fits[place]
 
 
-def _left_out(tables: Sequence[Array], alone: Array) -> Array:
+def left_out(tables: Sequence[Array], alone: Array) -> Array:
     """What the other rows let expect of each; they also say which table is best."""
     found = np.empty(len(alone))
     for i in range(len(alone)):
@@ -202,7 +202,8 @@ def _left_out(tables: Sequence[Array], alone: Array) -> Array:
     return centred
 
 
-def _model() -> Any:
+def ridge() -> Any:
+    """From a table to whole trainings, not yet fitted."""
     return make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
 
 
@@ -223,7 +224,7 @@ def _even(metric: Array, direction: Direction) -> Array:
     return found
 
 
-def _metric(even: Array, direction: Direction) -> Array:
-    """The way back."""
+def metric_of(even: Array, direction: Direction) -> Array:
+    """The metric of what `Trained.alone` and regressions on it give."""
     found: Array = expit(even) if direction == "maximise" else np.exp(even)
     return found

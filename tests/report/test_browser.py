@@ -70,11 +70,8 @@ def test_what_has_nothing_to_show_yet_comes_last(opened: Open, tmp_path: Path) -
     synthetic.fill_training(run)
     look = "(all) => all.map((one) => [one.getBoundingClientRect().top, one.querySelector('.chart') === null, one.id])"
     places = sorted(opened(report.write(run)).locator("main > section").evaluate_all(look))
-    assert (
-        places[0][2] == "training"
-        and places[-1][1]
-        and [empty for _, empty, _ in places] == sorted(empty for _, empty, _ in places)
-    )
+    are_empty = [empty for _, empty, _ in places]
+    assert places[0][2] == "training" and are_empty == sorted(are_empty) and are_empty[-1]
 
 
 def test_budgets_families_and_words_leave_what_numpy_leaves(path: Path, columns: dict[str, Any], opened: Open) -> None:
